@@ -1,0 +1,128 @@
+//! [`Embeddings`]: one vector an item, with where they came from; similarity.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Embeddings of B items.
+///
+/// # Shapes
+/// `data` is (B, D), row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embeddings {
+    dim: usize,
+    data: Vec<f32>,
+}
+
+impl Embeddings {
+    /// Embeddings from a buffer of shape (B, dim).
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where `dim` is zero or does not divide the buffer.
+    pub fn new(dim: usize, data: Vec<f32>) -> Result<Self> {
+        if dim == 0 || !data.len().is_multiple_of(dim) {
+            return Err(Error::BadArgument(format!(
+                "embeddings: expected a multiple of {dim} numbers, got {}",
+                data.len()
+            )));
+        }
+        Ok(Self { dim, data })
+    }
+
+    /// Number of items, B.
+    pub fn len(&self) -> usize {
+        self.data.len() / self.dim
+    }
+
+    /// Whether there is no item.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// Width of one embedding, D.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The numbers, (B, D).
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// The embedding of item `index`.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.data[index * self.dim..(index + 1) * self.dim]
+    }
+
+    /// The embeddings one by one.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.data.chunks_exact(self.dim)
+    }
+
+    /// Every embedding divided by its L2 norm; a zero vector stays zero.
+    #[must_use]
+    pub fn normalized(mut self) -> Self {
+        for row in self.data.chunks_exact_mut(self.dim) {
+            let norm = row
+                .iter()
+                .map(|x| f64::from(*x).powi(2))
+                .sum::<f64>()
+                .sqrt();
+            if norm > 0.0 {
+                row.iter_mut()
+                    .for_each(|x| *x = (f64::from(*x) / norm) as f32);
+            }
+        }
+        self
+    }
+
+    /// Cosine similarity of every item of `self` with every item of `other`, (B, B').
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where the widths differ.
+    pub fn cosine(&self, other: &Self) -> Result<Vec<f32>> {
+        if self.dim != other.dim {
+            return Err(Error::BadArgument(format!(
+                "embeddings to compare: expected one width, got {} and {}",
+                self.dim, other.dim
+            )));
+        }
+        let (a, b) = (self.clone().normalized(), other.clone().normalized());
+        let dot = |x: &[f32], y: &[f32]| -> f32 {
+            x.iter()
+                .zip(y)
+                .map(|(x, y)| f64::from(*x) * f64::from(*y))
+                .sum::<f64>() as f32
+        };
+        Ok(a.rows()
+            .flat_map(|x| b.rows().map(move |y| dot(x, y)))
+            .collect())
+    }
+}
+
+/// How embeddings or scores were made: enough to make them again, and to refuse to mix them with others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Version of this software.
+    pub medsiglip: String,
+    /// Hub id, or name of the folder.
+    pub model: String,
+    /// SHA-256 of the weights.
+    pub checksum: String,
+    /// Where the towers ran: `cpu`.
+    pub device: String,
+    /// How the weights are stored: `f32`, `bf16`, `f16`.
+    pub dtype: String,
+    /// Pixel recipe.
+    pub recipe: String,
+    /// Padding before the resize: `none` or `square`.
+    pub pad: String,
+    /// Text canonicalizer; absent where the model has no text tower.
+    pub canonicalizer: Option<String>,
+    /// Picture height and width in pixels.
+    pub resolution: usize,
+    /// Resampling of the position table, where the resolution is not the checkpoint's own.
+    pub positions: Option<String>,
+    /// Whether embeddings are divided by their L2 norm.
+    pub normalized: bool,
+}
