@@ -213,7 +213,7 @@ def write_pooled(path, model, image, vocab):
 
 def make_big_vision(data):
     """`tiny-bigvision`: one model as big_vision's `.npz`, layer by layer and scanned, and as transformers stores it."""
-    config = tiny_config(width=32, mlp=70, depth=(2, 2), heads=4, image=28, patch=7, vocab=96)
+    config = tiny_config(width=24, mlp=50, depth=(2, 2), heads=4, image=28, patch=7, vocab=96)
     model = common.build(SiglipModel, config, MILD_SCALE)
     folder = data / "tiny-bigvision"
     model.save_pretrained(folder / "hf")
