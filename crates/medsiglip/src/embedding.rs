@@ -59,6 +59,16 @@ impl Embeddings {
         self.data.chunks_exact(self.dim)
     }
 
+    /// Appends the embeddings of `other`.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where the widths differ.
+    pub fn append(&mut self, other: &Self) -> Result<()> {
+        self.check_width(other)?;
+        self.data.extend_from_slice(&other.data);
+        Ok(())
+    }
+
     /// Every embedding divided by its L2 norm; a zero vector stays zero.
     #[must_use]
     pub fn normalized(mut self) -> Self {
@@ -81,12 +91,7 @@ impl Embeddings {
     /// # Errors
     /// `BAD_ARGUMENT` where the widths differ.
     pub fn cosine(&self, other: &Self) -> Result<Vec<f32>> {
-        if self.dim != other.dim {
-            return Err(Error::BadArgument(format!(
-                "embeddings to compare: expected one width, got {} and {}",
-                self.dim, other.dim
-            )));
-        }
+        self.check_width(other)?;
         let (a, b) = (self.clone().normalized(), other.clone().normalized());
         let dot = |x: &[f32], y: &[f32]| -> f32 {
             x.iter()
@@ -97,6 +102,16 @@ impl Embeddings {
         Ok(a.rows()
             .flat_map(|x| b.rows().map(move |y| dot(x, y)))
             .collect())
+    }
+
+    fn check_width(&self, other: &Self) -> Result<()> {
+        if self.dim == other.dim {
+            return Ok(());
+        }
+        Err(Error::BadArgument(format!(
+            "embeddings: expected one width, got {} and {}",
+            self.dim, other.dim
+        )))
     }
 }
 

@@ -1,10 +1,14 @@
 //! [`Model`]: checkpoint, preprocessor, tokenizer and encoder in one; [`Encoder`]: the seam to what runs the towers.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::checkpoint::{Checkpoint, ModelSource, OpenOptions};
 use crate::embedding::{Embeddings, Provenance};
+use crate::engine::CpuEngine;
 use crate::preprocess::{Padding, PixelValues, Preprocessor, Recipe};
 use crate::tokenizer::{Canonicalizer, TokenIds, Tokenizer};
-use crate::{Config, Result};
+use crate::{Config, Error, Result};
 
 /// What to keep of a forward pass beside the pooled embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +32,26 @@ pub struct TowerOutput {
     pub hidden_states: Option<Vec<Vec<f32>>>,
     /// (B, H, N): how much the probe looks at each patch; each row sums to 1.
     pub map_attention: Option<Vec<f32>>,
+}
+
+impl TowerOutput {
+    /// Appends the items of another output of the same tower, made with the same [`Keep`].
+    pub(crate) fn append(&mut self, other: Self) -> Result<()> {
+        fn extend(to: &mut Option<Vec<f32>>, from: Option<Vec<f32>>) {
+            if let (Some(to), Some(from)) = (to, from) {
+                to.extend(from);
+            }
+        }
+        if let (Some(to), Some(from)) = (&mut self.pooled, &other.pooled) {
+            to.append(from)?;
+        }
+        extend(&mut self.last_hidden_state, other.last_hidden_state);
+        extend(&mut self.map_attention, other.map_attention);
+        if let (Some(to), Some(from)) = (&mut self.hidden_states, other.hidden_states) {
+            to.iter_mut().zip(from).for_each(|(to, from)| to.extend(from));
+        }
+        Ok(())
+    }
 }
 
 /// The two towers, whatever runs them. All implementations give the same numbers within their precision.
@@ -56,6 +80,31 @@ pub enum Device {
     Auto,
     /// Our CPU engine.
     Cpu,
+}
+
+impl Device {
+    /// Every device, in the order in which help texts list them.
+    pub const ALL: [Self; 2] = [Self::Auto, Self::Cpu];
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+        })
+    }
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|device| device.to_string() == name)
+            .ok_or_else(|| Error::BadArgument(format!("device: expected auto or cpu, got {name}")))
+    }
 }
 
 /// How a model is loaded.
@@ -96,18 +145,50 @@ pub struct Model {
     tokenizer: Option<Tokenizer>,
     canonicalizer: Canonicalizer,
     encoder: Box<dyn Encoder>,
-    logit_scale: f32,
-    logit_bias: f32,
+    logit: Option<Logit>,
 }
 
 impl Model {
     /// Loads a model from a folder, a big_vision `.npz`, or the hub.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`].
+    /// As [`Checkpoint::open`]; `BAD_CONFIG` where the tokenizer or the checkpoint's own pixel recipe cannot be used.
     pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Self> {
-        let _ = (source, options);
-        todo!()
+        let checkpoint = Checkpoint::open(source, &options.checkpoint)?;
+        let config = checkpoint.config();
+        let own_recipe = checkpoint.preprocessor_config();
+        let recipe = options.recipe.unwrap_or(match own_recipe {
+            Some(_) => Recipe::Checkpoint,
+            None => Recipe::Hf,
+        });
+        let preprocessor = Preprocessor::new(recipe, options.padding, config.vision.image_size, own_recipe)?;
+        let tokenizer = match &config.text {
+            Some(text) => Some(Tokenizer::from_folder(
+                checkpoint.folder(),
+                text.max_position_embeddings,
+                text.vocab_size,
+            )?),
+            None => None,
+        };
+        let scalar = |name: &str| -> Result<f32> {
+            let tensor = checkpoint.tensor(name, &[1])?;
+            Ok(tensor.to_f32().first().copied().unwrap_or(0.0))
+        };
+        let logit = match &config.text {
+            Some(_) => Some(Logit { scale: scalar("logit_scale")?, bias: scalar("logit_bias")? }),
+            None => None,
+        };
+        let encoder = match options.device {
+            Device::Auto | Device::Cpu => Box::new(CpuEngine::new(&checkpoint, options.threads)?),
+        };
+        Ok(Self {
+            preprocessor,
+            tokenizer,
+            canonicalizer: options.canonicalizer,
+            encoder,
+            logit,
+            checkpoint,
+        })
     }
 
     /// The model's shapes.
@@ -135,8 +216,8 @@ impl Model {
     /// # Errors
     /// `BAD_TEXT`; `UNSUPPORTED` where the model has no text tower.
     pub fn tokenize<S: AsRef<str>>(&self, texts: &[S]) -> Result<(TokenIds, Vec<usize>)> {
-        let _ = texts;
-        todo!()
+        let tokenizer = self.tokenizer.as_ref().ok_or_else(no_text_tower)?;
+        tokenizer.encode_batch(texts, self.canonicalizer)
     }
 
     /// Pooled image embeddings, not normalised.
@@ -144,8 +225,13 @@ impl Model {
     /// # Errors
     /// `BAD_ARGUMENT`; `UNSUPPORTED` where the model has no pooling head.
     pub fn encode_images(&self, pixels: &PixelValues) -> Result<Embeddings> {
-        let _ = pixels;
-        todo!()
+        self.encoder.encode_images(pixels, Keep::default())?.pooled.ok_or_else(|| {
+            Error::Unsupported(
+                "this checkpoint has no pooling head (MedGemma's vision tower has none), so it gives hidden states \
+                 but no image embedding: take the head from a MedSigLIP checkpoint"
+                    .into(),
+            )
+        })
     }
 
     /// Text embeddings, not normalised.
@@ -153,27 +239,31 @@ impl Model {
     /// # Errors
     /// As [`Model::tokenize`].
     pub fn encode_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Embeddings> {
-        let _ = texts;
-        todo!()
+        let (ids, _) = self.tokenize(texts)?;
+        self.encoder.encode_texts(&ids, Keep::default())?.pooled.ok_or_else(no_text_tower)
     }
 
     /// Scores of every image with every text, by the sigmoid that the model was trained with.
     ///
     /// # Errors
-    /// `BAD_ARGUMENT` where the widths differ.
+    /// `BAD_ARGUMENT` where the widths differ; `UNSUPPORTED` where the model has no text tower.
     pub fn scores(&self, images: &Embeddings, texts: &Embeddings) -> Result<Scores> {
-        let _ = (images, texts);
-        todo!()
+        let logit = self.logit()?;
+        let cosine = images.cosine(texts)?;
+        let logits: Vec<f32> = cosine.iter().map(|c| logit.of(*c)).collect();
+        Ok(Scores {
+            probability: logits.iter().map(|l| logit.probability(*l)).collect(),
+            logit: logits,
+            cosine,
+        })
     }
 
-    /// Natural logarithm of the temperature, as the checkpoint keeps it.
-    pub fn logit_scale(&self) -> f32 {
-        self.logit_scale
-    }
-
-    /// The bias of the logit.
-    pub fn logit_bias(&self) -> f32 {
-        self.logit_bias
+    /// How a cosine becomes a logit.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED` where the model has no text tower.
+    pub fn logit(&self) -> Result<Logit> {
+        self.logit.ok_or_else(no_text_tower)
     }
 
     /// How this model's outputs are made. Reads all weights for their checksum on the first call.
@@ -181,7 +271,45 @@ impl Model {
     /// # Errors
     /// `IO_ERROR`.
     pub fn provenance(&self, normalized: bool) -> Result<Provenance> {
-        let _ = normalized;
-        todo!()
+        Ok(Provenance {
+            medsiglip: env!("CARGO_PKG_VERSION").into(),
+            model: self.checkpoint.id().into(),
+            checksum: self.checkpoint.checksum()?.into(),
+            device: self.encoder.device().into(),
+            dtype: self.checkpoint.dtype().into(),
+            recipe: self.preprocessor.recipe().to_string(),
+            pad: self.preprocessor.padding().to_string(),
+            canonicalizer: self.tokenizer.as_ref().map(|_| self.canonicalizer.to_string()),
+            resolution: self.preprocessor.size(),
+            positions: self.checkpoint.resampled().map(|method| method.to_string()),
+            normalized,
+        })
     }
+}
+
+/// The affine map from cosine to logit that the sigmoid loss learned (SigLIP, arXiv 2303.15343, Algorithm 1).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Logit {
+    /// Natural logarithm of the temperature, as checkpoints keep it.
+    pub scale: f32,
+    /// Added to the scaled cosine.
+    pub bias: f32,
+}
+
+impl Logit {
+    /// `exp(scale) * cosine + bias`.
+    pub fn of(self, cosine: f32) -> f32 {
+        self.scale.exp() * cosine + self.bias
+    }
+
+    /// `sigmoid(logit)`: the probability that a pair belongs together, whatever else it is compared with.
+    pub fn probability(self, logit: f32) -> f32 {
+        // Written so that no logit overflows.
+        let small = (-logit.abs()).exp();
+        if logit >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) }
+    }
+}
+
+fn no_text_tower() -> Error {
+    Error::Unsupported("this checkpoint has no text tower: it can encode images alone".into())
 }

@@ -1,0 +1,107 @@
+//! One pre-norm transformer block, and a stack of them: the part that both towers share.
+
+use super::buffers::{Buffers, sized};
+use super::kernels::{Heads, attention, gelu, layer_norm, linear, linear_add};
+use super::weights::{LayerNorm, Linear, Mlp};
+use crate::Result;
+use crate::checkpoint::Checkpoint;
+
+/// Sizes of a tower's blocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// Width D.
+    pub width: usize,
+    /// MLP width F.
+    pub mlp: usize,
+    /// Depth L.
+    pub depth: usize,
+    /// Heads H.
+    pub heads: usize,
+    /// Epsilon of the layer norms.
+    pub eps: f32,
+}
+
+/// `x += attention(norm1(x)); x += mlp(norm2(x))`.
+struct Block {
+    norm1: LayerNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    norm2: LayerNorm,
+    mlp: Mlp,
+}
+
+/// The blocks of a tower and its final layer norm.
+pub(super) struct Blocks {
+    pub shape: Shape,
+    blocks: Vec<Block>,
+    final_norm: LayerNorm,
+}
+
+impl Blocks {
+    /// Loads `{tower}.encoder.layers.*` and the layer norm `{tower}.{final_norm}`.
+    pub fn load(checkpoint: &Checkpoint, tower: &str, final_norm: &str, shape: Shape) -> Result<Self> {
+        let Shape { width, mlp, eps, .. } = shape;
+        let block = |index: usize| {
+            let layer = format!("{tower}.encoder.layers.{index}");
+            let projection =
+                |name: &str| Linear::load(checkpoint, &format!("{layer}.self_attn.{name}_proj"), width, width);
+            Ok(Block {
+                norm1: LayerNorm::load(checkpoint, &format!("{layer}.layer_norm1"), width, eps)?,
+                query: projection("q")?,
+                key: projection("k")?,
+                value: projection("v")?,
+                out: projection("out")?,
+                norm2: LayerNorm::load(checkpoint, &format!("{layer}.layer_norm2"), width, eps)?,
+                mlp: Mlp::load(checkpoint, &format!("{layer}.mlp"), width, mlp)?,
+            })
+        };
+        Ok(Self {
+            shape,
+            blocks: (0..shape.depth).map(block).collect::<Result<_>>()?,
+            final_norm: LayerNorm::load(checkpoint, &format!("{tower}.{final_norm}"), width, eps)?,
+        })
+    }
+
+    /// Runs `buffers.x` through all blocks; leaves the final layer norm's output in `buffers.y`.
+    /// Gives the input of the first block and the output of each where `keep_hidden` is set.
+    ///
+    /// # Shapes
+    /// `buffers.x` and `buffers.y` are (rows, D); `tokens` consecutive rows attend to one another.
+    pub fn forward(&self, buffers: &mut Buffers, rows: usize, tokens: usize, keep_hidden: bool) -> Option<Vec<Vec<f32>>> {
+        let len = rows * self.shape.width;
+        let mut hidden = keep_hidden.then(|| vec![buffers.x[..len].to_vec()]);
+        for block in &self.blocks {
+            block.forward(self.shape, buffers, rows, tokens);
+            if let Some(hidden) = &mut hidden {
+                hidden.push(buffers.x[..len].to_vec());
+            }
+        }
+        layer_norm(&buffers.x[..len], &self.final_norm, sized(&mut buffers.y, len));
+        hidden
+    }
+}
+
+impl Block {
+    fn forward(&self, shape: Shape, buffers: &mut Buffers, rows: usize, tokens: usize) {
+        let Buffers { x, y, q, k, v, wide } = buffers;
+        let len = rows * shape.width;
+        let x = &mut x[..len];
+        let y = sized(y, len);
+        let (q, k, v) = (sized(q, len), sized(k, len), sized(v, len));
+
+        layer_norm(x, &self.norm1, y);
+        linear(y, &self.query, q);
+        linear(y, &self.key, k);
+        linear(y, &self.value, v);
+        attention([q, k, v], y, Heads { tokens, width: shape.width, heads: shape.heads });
+        linear_add(y, &self.out, x);
+
+        layer_norm(x, &self.norm2, y);
+        let wide = sized(wide, rows * shape.mlp);
+        linear(y, &self.mlp.fc1, wide);
+        gelu(wide);
+        linear_add(wide, &self.mlp.fc2, x);
+    }
+}
