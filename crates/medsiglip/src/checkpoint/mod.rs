@@ -1,31 +1,28 @@
 //! Checkpoints: safetensors (one file or sharded), big_vision `.npz`, the hub; key names, shape checks, position resampling.
 
-mod positions;
+mod source;
+mod names;
 mod tensor;
+mod files;
+mod safetensors;
+mod positions;
+mod checksum;
 
+pub use names::{ExpectedTensor, expected_tensors};
 pub use positions::PositionResampling;
+pub use source::{DEFAULT_MODEL, ModelSource};
 pub use tensor::{Dtype, Tensor, Values};
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use crate::{Config, Result};
+use self::files::Weights;
+use self::safetensors::SafeTensors;
+use crate::config::{Architecture, MAX_GRID};
+use crate::{Config, Error, Result};
 
-/// Where a checkpoint is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ModelSource {
-    /// A folder, or a big_vision `.npz` file.
-    Local(PathBuf),
-    /// A hub id such as `google/medsiglip-448`, with an optional revision after `@`.
-    Hub {
-        /// `owner/name`.
-        repo: String,
-        /// Branch, tag or commit.
-        revision: String,
-    },
-}
-
-/// The default model: `google/medsiglip-448` on the hub (gated: its terms must be accepted).
-pub const DEFAULT_MODEL: &str = "google/medsiglip-448";
+/// Tells how a download gets on: the file's name, bytes done, bytes in all.
+pub type Progress = fn(file: &str, done: u64, total: u64);
 
 /// How a checkpoint is opened.
 #[derive(Debug, Clone, Default)]
@@ -38,60 +35,252 @@ pub struct OpenOptions {
     pub dtype: Option<Dtype>,
     /// A second checkpoint that gives the MAP pooling head (and the text tower) that the first one lacks.
     pub head_from: Option<ModelSource>,
+    /// Told how a download from the hub gets on.
+    pub progress: Option<Progress>,
 }
 
 /// An opened checkpoint: its shapes, its tensors under their Hugging Face names, and the files beside them.
-pub struct Checkpoint {}
+pub struct Checkpoint {
+    id: String,
+    folder: PathBuf,
+    config: Config,
+    preprocessor_config: Option<String>,
+    weights: Box<dyn Weights>,
+    dtype: Option<Dtype>,
+    /// The position table at a resolution other than the checkpoint's own.
+    positions: Option<(PositionResampling, Tensor)>,
+    /// Where the tensors come from that this checkpoint lacks.
+    head: Option<Box<Checkpoint>>,
+    checksum: OnceLock<String>,
+}
 
 impl Checkpoint {
     /// Opens a checkpoint; weights stay in their memory-mapped files. Every tensor's name and shape is checked against the config.
     ///
+    /// A folder holds `config.json` and `model.safetensors`, or shards with `model.safetensors.index.json`. A Gemma 3
+    /// or MedGemma folder gives its vision tower, without a pooling head unless [`OpenOptions::head_from`] has one.
+    ///
     /// # Errors
-    /// `BAD_CONFIG`, `BAD_CHECKPOINT`, `BAD_TENSOR`, `HUB_ERROR`, `GATED_REPOSITORY`, `IO_ERROR`.
+    /// `BAD_CONFIG`, `BAD_CHECKPOINT`, `BAD_TENSOR`, `HUB_ERROR`, `GATED_REPOSITORY`, `IO_ERROR`; `BAD_ARGUMENT` for a
+    /// resolution or a second checkpoint that does not fit; `UNSUPPORTED` for another kind of model.
     pub fn open(source: &ModelSource, options: &OpenOptions) -> Result<Self> {
-        let _ = (source, options);
-        todo!()
+        let mut checkpoint = match source {
+            ModelSource::Local(path) => Self::open_folder(path, local_id(path))?,
+            ModelSource::Hub { .. } => {
+                return Err(Error::Unsupported("models from the hub".into()));
+            }
+        };
+        if let Some(second) = &options.head_from {
+            checkpoint.take_missing_from(second, options.progress)?;
+        }
+        if let Some(resolution) = options.resolution {
+            checkpoint.set_resolution(resolution, options.positions)?;
+        }
+        checkpoint.dtype = options.dtype;
+        Ok(checkpoint)
     }
 
     /// The model's shapes, at the resolution asked for.
     pub fn config(&self) -> &Config {
-        todo!()
+        &self.config
     }
 
     /// The tensor `name` (Hugging Face naming, for example `vision_model.post_layernorm.weight`) of shape `shape`.
     ///
     /// # Errors
-    /// `BAD_TENSOR` where it is missing or misshaped.
+    /// `BAD_TENSOR` where it is missing or misshaped, or has a number too large for the storage type asked for.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let _ = (name, shape);
-        todo!()
+        let tensor = self
+            .stored(name)?
+            .ok_or_else(|| files::missing(name, shape))?;
+        if !names::same_shape(tensor.shape(), shape) {
+            return Err(files::misshaped(name, shape, tensor.shape()));
+        }
+        let tensor = tensor.reshaped(shape);
+        match self.dtype {
+            Some(dtype) => tensor.to_dtype(dtype, name),
+            None => Ok(tensor),
+        }
     }
 
-    /// The id for provenance: the hub id, or the folder's name (never its whole path).
+    /// The id for provenance: the hub id (with `@revision` unless that is `main`), or the folder's or file's name, never
+    /// its whole path. Where a second checkpoint gives tensors, `first+second`.
     pub fn id(&self) -> &str {
-        todo!()
+        &self.id
     }
 
     /// SHA-256 over the weight files, in hexadecimal, prefixed `sha256:`. Reads every byte on the first call.
     ///
+    /// One file: its own. Shards (those opened): that of the lines `name sha256\n`, sorted by name. With a second
+    /// checkpoint: that of the lines `first\nsecond\n`. A file in the hub's cache is not read: its link carries its SHA-256.
+    ///
     /// # Errors
     /// `IO_ERROR`.
     pub fn checksum(&self) -> Result<&str> {
-        todo!()
+        if let Some(checksum) = self.checksum.get() {
+            return Ok(checksum);
+        }
+        let mut sum = checksum::of_files(self.weights.files())?;
+        if let Some(head) = &self.head {
+            let second = head.checksum()?.trim_start_matches("sha256:");
+            sum = checksum::of_text(&format!("{sum}\n{second}\n"));
+        }
+        Ok(self.checksum.get_or_init(|| format!("sha256:{sum}")))
     }
 
-    /// The folder that holds the tokenizer's files.
+    /// The folder that holds the tokenizer's files: that of the checkpoint which gives the text tower.
     pub fn folder(&self) -> &Path {
-        todo!()
+        &self.folder
     }
 
     /// The text of `preprocessor_config.json`, where the checkpoint has one.
     pub fn preprocessor_config(&self) -> Option<&str> {
-        todo!()
+        self.preprocessor_config.as_deref()
     }
 
     /// The resampling that was done to the position table; `None` where the resolution is the checkpoint's own.
     pub fn resampled(&self) -> Option<PositionResampling> {
-        todo!()
+        self.positions.as_ref().map(|(method, _)| *method)
     }
+
+    fn open_folder(folder: &Path, id: String) -> Result<Self> {
+        if !folder.is_dir() {
+            return Err(Error::BadArgument(format!(
+                "model: expected a folder with config.json and model.safetensors, or a .npz file: {}",
+                folder.display()
+            )));
+        }
+        let json = files::read_text(&folder.join("config.json"))?;
+        let config = Config::from_json(&json)?;
+        let weights = SafeTensors::open(folder, Architecture::from_json(&json)?)?;
+        weights.check(&expected_tensors(&config))?;
+        Ok(Self {
+            id,
+            folder: folder.to_path_buf(),
+            config,
+            preprocessor_config: files::read_text_if_there(
+                &folder.join("preprocessor_config.json"),
+            )?,
+            weights: Box::new(weights),
+            dtype: None,
+            positions: None,
+            head: None,
+            checksum: OnceLock::new(),
+        })
+    }
+
+    /// The tensor as it is stored, here or in the second checkpoint.
+    fn stored(&self, name: &str) -> Result<Option<Tensor>> {
+        if let (names::POSITIONS, Some((_, table))) = (name, &self.positions) {
+            return Ok(Some(table.clone()));
+        }
+        let own = self.weights.tensor(name)?;
+        match (own, &self.head) {
+            (None, Some(head)) => head.stored(name),
+            (own, _) => Ok(own),
+        }
+    }
+
+    /// Takes the pooling head and the text tower, as far as they are missing here, from a second checkpoint.
+    fn take_missing_from(
+        &mut self,
+        source: &ModelSource,
+        progress: Option<Progress>,
+    ) -> Result<()> {
+        let options = OpenOptions {
+            progress,
+            ..OpenOptions::default()
+        };
+        let second = Self::open(source, &options)?;
+        let lacks_head = !self.config.vision.use_head;
+        if !lacks_head && self.config.text.is_some() {
+            return Err(Error::BadArgument(format!(
+                "head from {}: expected a checkpoint without a pooling head or text tower to give it to, got {}, which has both",
+                second.id, self.id
+            )));
+        }
+        if lacks_head {
+            check_head_fits(&self.config, &second)?;
+            self.config.vision.use_head = true;
+        }
+        if self.config.text.is_none() && second.config.text.is_some() {
+            self.config.text = second.config.text.clone();
+            self.folder = second.folder.clone();
+            self.config.check()?;
+        }
+        self.id = format!("{}+{}", self.id, second.id);
+        self.head = Some(Box::new(second));
+        Ok(())
+    }
+
+    fn set_resolution(&mut self, resolution: usize, method: PositionResampling) -> Result<()> {
+        let vision = &mut self.config.vision;
+        if resolution == vision.image_size {
+            return Ok(());
+        }
+        let patch = vision.patch_size;
+        if resolution == 0 || !resolution.is_multiple_of(patch) {
+            return Err(Error::BadArgument(format!(
+                "resolution: expected a multiple of the patch size, {patch}, or the checkpoint's own {}, got {resolution}",
+                vision.image_size
+            )));
+        }
+        if resolution / patch > MAX_GRID {
+            return Err(Error::Limit {
+                what: "the number of patches along one side",
+                got: (resolution / patch) as u64,
+                limit: MAX_GRID as u64,
+            });
+        }
+        let (own, width) = (vision.grid(), vision.hidden_size);
+        vision.image_size = resolution;
+        let grid = vision.grid();
+        if grid == own {
+            return Ok(());
+        }
+        let table = self.tensor(names::POSITIONS, &[own * own, width])?;
+        let resampled = method.resample(&table.to_f32(), own, grid, width)?;
+        let resampled = Tensor::from_f32(vec![grid * grid, width], resampled);
+        self.positions = Some((method, resampled));
+        Ok(())
+    }
+}
+
+/// Whether `second`'s pooling head fits a vision tower of `config`'s shapes.
+fn check_head_fits(config: &Config, second: &Checkpoint) -> Result<()> {
+    let (ours, theirs) = (&config.vision, &second.config.vision);
+    if !theirs.use_head {
+        return Err(Error::BadArgument(format!(
+            "head from {}: expected a checkpoint with a pooling head, got one without",
+            second.id
+        )));
+    }
+    for (what, expected, got) in [
+        ("hidden_size", ours.hidden_size, theirs.hidden_size),
+        (
+            "intermediate_size",
+            ours.intermediate_size,
+            theirs.intermediate_size,
+        ),
+        (
+            "num_attention_heads",
+            ours.num_attention_heads,
+            theirs.num_attention_heads,
+        ),
+    ] {
+        if expected != got {
+            return Err(Error::BadArgument(format!(
+                "head from {}: expected a {what} of {expected}, got {got}",
+                second.id
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The last part of a path, which tells nothing of whose machine it is on.
+fn local_id(path: &Path) -> String {
+    let whole = path.canonicalize();
+    let name = whole.as_deref().unwrap_or(path).file_name();
+    name.map_or("model".into(), |n| n.to_string_lossy().into_owned())
 }

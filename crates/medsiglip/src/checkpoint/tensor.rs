@@ -1,11 +1,16 @@
 //! One named array of a checkpoint: its type, its shape and its bytes, in a memory-mapped file or in memory.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use memmap2::Mmap;
+
+use crate::{Error, Result};
 
 /// How a number is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,11 +23,40 @@ pub enum Dtype {
     F16,
 }
 
-#[derive(Clone)]
-enum Storage {
-    Mapped(Arc<Mmap>, Range<usize>),
-    F32(Arc<[f32]>),
-    Half(Arc<[u16]>),
+impl Dtype {
+    /// Every type, in the order in which help texts list them.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+
+    /// Bytes of one number.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        })
+    }
+}
+
+impl FromStr for Dtype {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|dtype| dtype.to_string() == text)
+            .ok_or_else(|| {
+                Error::BadArgument(format!("dtype: expected f32, bf16 or f16, got {text}"))
+            })
+    }
 }
 
 /// An array of a checkpoint. Cloning shares the bytes.
@@ -31,6 +65,15 @@ pub struct Tensor {
     dtype: Dtype,
     shape: Vec<usize>,
     storage: Storage,
+}
+
+#[derive(Clone)]
+enum Storage {
+    /// Little-endian numbers, aligned for their type.
+    Mapped(Arc<Mmap>, Range<usize>),
+    F32(Arc<[f32]>),
+    /// The bits of bf16 or f16 numbers.
+    Half(Arc<[u16]>),
 }
 
 /// A tensor's numbers as they are stored, without copying them.
@@ -42,6 +85,17 @@ pub enum Values<'a> {
     Bf16(&'a [bf16]),
     /// IEEE half numbers.
     F16(&'a [f16]),
+}
+
+impl Values<'_> {
+    /// The numbers' bytes, in the machine's order.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::F32(v) => bytemuck::cast_slice(v),
+            Self::Bf16(v) => bytemuck::cast_slice(v),
+            Self::F16(v) => bytemuck::cast_slice(v),
+        }
+    }
 }
 
 impl Tensor {
@@ -57,11 +111,137 @@ impl Tensor {
 
     /// The numbers as stored.
     pub fn values(&self) -> Values<'_> {
-        todo!()
+        match (&self.storage, self.dtype) {
+            (Storage::F32(v), _) => Values::F32(v),
+            (Storage::Half(v), Dtype::F16) => Values::F16(bytemuck::cast_slice(v)),
+            (Storage::Half(v), _) => Values::Bf16(bytemuck::cast_slice(v)),
+            // `from_mapped` checked range and alignment, so these casts cannot fail.
+            (Storage::Mapped(map, range), dtype) => {
+                let bytes = &map[range.clone()];
+                match dtype {
+                    Dtype::F32 => Values::F32(bytemuck::cast_slice(bytes)),
+                    Dtype::Bf16 => Values::Bf16(bytemuck::cast_slice(bytes)),
+                    Dtype::F16 => Values::F16(bytemuck::cast_slice(bytes)),
+                }
+            }
+        }
     }
 
     /// The numbers as f32: borrowed where they are stored so.
     pub fn to_f32(&self) -> Cow<'_, [f32]> {
-        todo!()
+        match self.values() {
+            Values::F32(v) => Cow::Borrowed(v),
+            Values::Bf16(v) => Cow::Owned(v.to_f32_vec()),
+            Values::F16(v) => Cow::Owned(v.to_f32_vec()),
+        }
     }
+
+    /// A tensor of f32 numbers; `values` fill `shape`.
+    pub(super) fn from_f32(shape: Vec<usize>, values: Vec<f32>) -> Self {
+        debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+        Self {
+            dtype: Dtype::F32,
+            shape,
+            storage: Storage::F32(values.into()),
+        }
+    }
+
+    /// A tensor of little-endian bytes, which fill `shape`.
+    pub(super) fn from_bytes(dtype: Dtype, shape: Vec<usize>, bytes: &[u8]) -> Self {
+        debug_assert_eq!(shape.iter().product::<usize>() * dtype.size(), bytes.len());
+        let (words, _) = bytes.as_chunks::<4>();
+        let (halves, _) = bytes.as_chunks::<2>();
+        let storage = match dtype {
+            Dtype::F32 => Storage::F32(words.iter().map(|&b| f32::from_le_bytes(b)).collect()),
+            _ => Storage::Half(halves.iter().map(|&b| u16::from_le_bytes(b)).collect()),
+        };
+        Self {
+            dtype,
+            shape,
+            storage,
+        }
+    }
+
+    /// A tensor inside a mapped file: shared where the bytes are aligned for their type, else copied.
+    /// `None` where `range` is not inside the file or does not fill `shape`.
+    pub(super) fn from_mapped(
+        map: &Arc<Mmap>,
+        range: Range<usize>,
+        dtype: Dtype,
+        shape: Vec<usize>,
+    ) -> Option<Self> {
+        let bytes = map.get(range.clone())?;
+        let numbers = shape.iter().try_fold(1usize, |n, &s| n.checked_mul(s))?;
+        if numbers.checked_mul(dtype.size())? != bytes.len() {
+            return None;
+        }
+        let aligned = (bytes.as_ptr() as usize).is_multiple_of(dtype.size());
+        if !aligned || cfg!(target_endian = "big") {
+            return Some(Self::from_bytes(dtype, shape, bytes));
+        }
+        Some(Self {
+            dtype,
+            shape,
+            storage: Storage::Mapped(Arc::clone(map), range),
+        })
+    }
+
+    /// The same numbers under another shape of as many.
+    pub(super) fn reshaped(mut self, shape: &[usize]) -> Self {
+        debug_assert_eq!(
+            shape.iter().product::<usize>(),
+            self.shape.iter().product::<usize>()
+        );
+        self.shape = shape.to_vec();
+        self
+    }
+
+    /// The numbers rounded to `dtype`, to the nearest and ties to even.
+    ///
+    /// # Errors
+    /// `BAD_TENSOR` where a finite number would become infinite.
+    pub(super) fn to_dtype(&self, dtype: Dtype, name: &str) -> Result<Self> {
+        if dtype == self.dtype {
+            return Ok(self.clone());
+        }
+        let values = self.to_f32();
+        let too_large = |x: f32| Error::BadTensor {
+            name: name.to_owned(),
+            expected: format!("numbers that fit {dtype}"),
+            got: x.to_string(),
+        };
+        let storage = match dtype {
+            Dtype::F32 => Storage::F32(values.into()),
+            Dtype::Bf16 => Storage::Half(
+                round(&values, bf16::to_bits, bf16::from_f32, |h| h.is_infinite())
+                    .map_err(too_large)?,
+            ),
+            Dtype::F16 => Storage::Half(
+                round(&values, f16::to_bits, f16::from_f32, |h| h.is_infinite())
+                    .map_err(too_large)?,
+            ),
+        };
+        Ok(Self {
+            dtype,
+            shape: self.shape.clone(),
+            storage,
+        })
+    }
+}
+
+/// The bits of `values` rounded by `from_f32`, or the first finite value that became infinite.
+fn round<H: Copy>(
+    values: &[f32],
+    to_bits: impl Fn(H) -> u16,
+    from_f32: impl Fn(f32) -> H,
+    is_infinite: impl Fn(H) -> bool,
+) -> Result<Arc<[u16]>, f32> {
+    let one = |&x: &f32| {
+        let half = from_f32(x);
+        if is_infinite(half) && x.is_finite() {
+            return Err(x);
+        }
+        Ok(to_bits(half))
+    };
+    values.iter().map(one).collect()
 }

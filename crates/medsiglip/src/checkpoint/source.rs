@@ -1,0 +1,146 @@
+//! [`ModelSource`]: where a checkpoint is, and how a user writes that.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::{Error, Result};
+
+/// Where a checkpoint is.
+///
+/// A text is read as a path where something is there, else as a hub id: `owner/name` or `owner/name@revision`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelSource {
+    /// A folder, or a big_vision `.npz` file.
+    Local(PathBuf),
+    /// A hub id such as `google/medsiglip-448`, with an optional revision after `@`.
+    Hub {
+        /// `owner/name`.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: String,
+    },
+}
+
+/// The default model: `google/medsiglip-448` on the hub (gated: its terms must be accepted).
+pub const DEFAULT_MODEL: &str = "google/medsiglip-448";
+
+/// The branch that a hub id without a revision means.
+const MAIN: &str = "main";
+
+impl FromStr for ModelSource {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if !text.is_empty() && Path::new(text).exists() {
+            return Ok(Self::Local(text.into()));
+        }
+        let (repo, revision) = text.split_once('@').unwrap_or((text, MAIN));
+        let is_hub_id = repo
+            .split_once('/')
+            .is_some_and(|(owner, name)| is_hub_name(owner) && is_hub_name(name))
+            && !repo.ends_with(".npz")
+            && !repo.ends_with(".safetensors");
+        if is_hub_id && is_revision(revision) {
+            return Ok(Self::Hub {
+                repo: repo.to_owned(),
+                revision: revision.to_owned(),
+            });
+        }
+        Err(Error::BadArgument(format!(
+            "model: expected an existing folder or .npz file, or a hub id such as {DEFAULT_MODEL} \
+             or {DEFAULT_MODEL}@main, got {text:?}, which is neither"
+        )))
+    }
+}
+
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(path) => write!(f, "{}", path.display()),
+            Self::Hub { repo, revision } if revision == MAIN => f.write_str(repo),
+            Self::Hub { repo, revision } => write!(f, "{repo}@{revision}"),
+        }
+    }
+}
+
+/// The hub's rule for the two parts of an id: letters, digits, `-`, `_`, `.`, no dots or dashes at the ends or doubled.
+fn is_hub_name(text: &str) -> bool {
+    let end = |c: char| c == '.' || c == '-';
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=96).contains(&text.len())
+        && text.chars().all(inside)
+        && !text.starts_with(end)
+        && !text.ends_with(end)
+        && !text.contains("..")
+        && !text.contains("--")
+}
+
+/// A branch, tag, commit or `refs/pr/1`: it becomes part of a cache path, so it may not climb out.
+fn is_revision(text: &str) -> bool {
+    let part = |p: &str| {
+        !p.is_empty()
+            && p != "."
+            && p != ".."
+            && p.chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+'))
+    };
+    text.len() <= 256 && text.split('/').all(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ModelSource> {
+        text.parse()
+    }
+
+    #[test]
+    fn an_existing_path_comes_first() {
+        let here = env!("CARGO_MANIFEST_DIR");
+        assert_eq!(parse(here).unwrap(), ModelSource::Local(here.into()));
+        assert_eq!(parse(".").unwrap(), ModelSource::Local(".".into()));
+    }
+
+    #[test]
+    fn hub_ids_read_back() {
+        for id in [
+            DEFAULT_MODEL,
+            "google/medgemma-4b-it@v1.0",
+            "a/b@refs/pr/1",
+            "0_a.b/c-d_e@0123abc",
+        ] {
+            assert!(
+                matches!(parse(id).unwrap(), ModelSource::Hub { .. }),
+                "{id}"
+            );
+            assert_eq!(parse(id).unwrap().to_string(), id);
+        }
+        assert_eq!(parse("a/b@main").unwrap().to_string(), "a/b");
+    }
+
+    #[test]
+    fn everything_else_is_explained() {
+        for text in [
+            "",
+            "medsiglip",
+            "./no/such/folder",
+            "/no/such",
+            "no/such/folder",
+            "../x",
+            "a/..",
+            "a/b@",
+            "a/b@../../x",
+            "a/b@/x",
+            "a/b c",
+            "a/model.npz",
+            "a/model.safetensors",
+            "-a/b",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.code(), "BAD_ARGUMENT", "{text}");
+            assert!(error.to_string().contains("google/medsiglip-448@main"));
+        }
+    }
+}
