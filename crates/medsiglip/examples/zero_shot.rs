@@ -16,9 +16,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let images = model.encode_images(&pixels)?;
     let scores = model.scores(&images, &model.encode_texts(&texts)?)?;
 
-    println!("{:>8} {:>11}  text (not for clinical use)", "cosine", "probability");
+    println!(
+        "{:>8} {:>11}  text (not for clinical use)",
+        "cosine", "probability"
+    );
     for (i, text) in texts.iter().enumerate() {
-        println!("{:>8.4} {:>11.6}  {text}", scores.cosine[i], scores.probability[i]);
+        println!(
+            "{:>8.4} {:>11.6}  {text}",
+            scores.cosine[i], scores.probability[i]
+        );
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::checkpoint::{Checkpoint, ModelSource, OpenOptions};
+use crate::checkpoint::{Checkpoint, Dtype, ModelSource, OpenOptions};
 use crate::embedding::{Embeddings, Provenance};
 use crate::engine::CpuEngine;
 use crate::preprocess::{Padding, PixelValues, Preprocessor, Recipe};
@@ -48,7 +48,9 @@ impl TowerOutput {
         extend(&mut self.last_hidden_state, other.last_hidden_state);
         extend(&mut self.map_attention, other.map_attention);
         if let (Some(to), Some(from)) = (&mut self.hidden_states, other.hidden_states) {
-            to.iter_mut().zip(from).for_each(|(to, from)| to.extend(from));
+            to.iter_mut()
+                .zip(from)
+                .for_each(|(to, from)| to.extend(from));
         }
         Ok(())
     }
@@ -70,6 +72,9 @@ pub trait Encoder: Send + Sync {
 
     /// Where the towers run, for provenance: `cpu`.
     fn device(&self) -> &str;
+
+    /// How the weights are stored, for provenance.
+    fn dtype(&self) -> Dtype;
 }
 
 /// Where the towers run.
@@ -161,7 +166,12 @@ impl Model {
             Some(_) => Recipe::Checkpoint,
             None => Recipe::Hf,
         });
-        let preprocessor = Preprocessor::new(recipe, options.padding, config.vision.image_size, own_recipe)?;
+        let preprocessor = Preprocessor::new(
+            recipe,
+            options.padding,
+            config.vision.image_size,
+            own_recipe,
+        )?;
         let tokenizer = match &config.text {
             Some(text) => Some(Tokenizer::from_folder(
                 checkpoint.folder(),
@@ -175,7 +185,10 @@ impl Model {
             Ok(tensor.to_f32().first().copied().unwrap_or(0.0))
         };
         let logit = match &config.text {
-            Some(_) => Some(Logit { scale: scalar("logit_scale")?, bias: scalar("logit_bias")? }),
+            Some(_) => Some(Logit {
+                scale: scalar("logit_scale")?,
+                bias: scalar("logit_bias")?,
+            }),
             None => None,
         };
         let encoder = match options.device {
@@ -240,7 +253,10 @@ impl Model {
     /// As [`Model::tokenize`].
     pub fn encode_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Embeddings> {
         let (ids, _) = self.tokenize(texts)?;
-        self.encoder.encode_texts(&ids, Keep::default())?.pooled.ok_or_else(no_text_tower)
+        self.encoder
+            .encode_texts(&ids, Keep::default())?
+            .pooled
+            .ok_or_else(no_text_tower)
     }
 
     /// Scores of every image with every text, by the sigmoid that the model was trained with.
@@ -276,10 +292,13 @@ impl Model {
             model: self.checkpoint.id().into(),
             checksum: self.checkpoint.checksum()?.into(),
             device: self.encoder.device().into(),
-            dtype: self.checkpoint.dtype().into(),
+            dtype: self.encoder.dtype().to_string(),
             recipe: self.preprocessor.recipe().to_string(),
             pad: self.preprocessor.padding().to_string(),
-            canonicalizer: self.tokenizer.as_ref().map(|_| self.canonicalizer.to_string()),
+            canonicalizer: self
+                .tokenizer
+                .as_ref()
+                .map(|_| self.canonicalizer.to_string()),
             resolution: self.preprocessor.size(),
             positions: self.checkpoint.resampled().map(|method| method.to_string()),
             normalized,
@@ -306,7 +325,11 @@ impl Logit {
     pub fn probability(self, logit: f32) -> f32 {
         // Written so that no logit overflows.
         let small = (-logit.abs()).exp();
-        if logit >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) }
+        if logit >= 0.0 {
+            1.0 / (1.0 + small)
+        } else {
+            small / (1.0 + small)
+        }
     }
 }
 

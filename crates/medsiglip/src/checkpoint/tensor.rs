@@ -136,8 +136,34 @@ impl Tensor {
         }
     }
 
+    /// Some rows (of the outermost axis), as a tensor of their own. A mapped file is shared, not copied.
+    ///
+    /// # Panics
+    /// Where `rows` is not inside the tensor.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
+        let row: usize = self.shape[1..].iter().product();
+        let mut shape = self.shape.clone();
+        shape[0] = rows.len();
+        let numbers = rows.start * row..rows.end * row;
+        let storage = match &self.storage {
+            Storage::Mapped(map, all) => {
+                let size = self.dtype.size();
+                let range = all.start + numbers.start * size..all.start + numbers.end * size;
+                assert!(range.end <= all.end, "rows outside the tensor");
+                Storage::Mapped(Arc::clone(map), range)
+            }
+            Storage::F32(v) => Storage::F32(v[numbers].into()),
+            Storage::Half(v) => Storage::Half(v[numbers].into()),
+        };
+        Self {
+            dtype: self.dtype,
+            shape,
+            storage,
+        }
+    }
+
     /// A tensor of f32 numbers; `values` fill `shape`.
-    pub(super) fn from_f32(shape: Vec<usize>, values: Vec<f32>) -> Self {
+    pub(crate) fn from_f32(shape: Vec<usize>, values: Vec<f32>) -> Self {
         debug_assert_eq!(shape.iter().product::<usize>(), values.len());
         Self {
             dtype: Dtype::F32,
@@ -200,7 +226,7 @@ impl Tensor {
     ///
     /// # Errors
     /// `BAD_TENSOR` where a finite number would become infinite.
-    pub(super) fn to_dtype(&self, dtype: Dtype, name: &str) -> Result<Self> {
+    pub(crate) fn to_dtype(&self, dtype: Dtype, name: &str) -> Result<Self> {
         if dtype == self.dtype {
             return Ok(self.clone());
         }

@@ -41,12 +41,25 @@ pub(super) struct Blocks {
 
 impl Blocks {
     /// Loads `{tower}.encoder.layers.*` and the layer norm `{tower}.{final_norm}`.
-    pub fn load(checkpoint: &Checkpoint, tower: &str, final_norm: &str, shape: Shape) -> Result<Self> {
-        let Shape { width, mlp, eps, .. } = shape;
+    pub fn load(
+        checkpoint: &Checkpoint,
+        tower: &str,
+        final_norm: &str,
+        shape: Shape,
+    ) -> Result<Self> {
+        let Shape {
+            width, mlp, eps, ..
+        } = shape;
         let block = |index: usize| {
             let layer = format!("{tower}.encoder.layers.{index}");
-            let projection =
-                |name: &str| Linear::load(checkpoint, &format!("{layer}.self_attn.{name}_proj"), width, width);
+            let projection = |name: &str| {
+                Linear::load(
+                    checkpoint,
+                    &format!("{layer}.self_attn.{name}_proj"),
+                    width,
+                    width,
+                )
+            };
             Ok(Block {
                 norm1: LayerNorm::load(checkpoint, &format!("{layer}.layer_norm1"), width, eps)?,
                 query: projection("q")?,
@@ -69,7 +82,13 @@ impl Blocks {
     ///
     /// # Shapes
     /// `buffers.x` and `buffers.y` are (rows, D); `tokens` consecutive rows attend to one another.
-    pub fn forward(&self, buffers: &mut Buffers, rows: usize, tokens: usize, keep_hidden: bool) -> Option<Vec<Vec<f32>>> {
+    pub fn forward(
+        &self,
+        buffers: &mut Buffers,
+        rows: usize,
+        tokens: usize,
+        keep_hidden: bool,
+    ) -> Option<Vec<Vec<f32>>> {
         let len = rows * self.shape.width;
         let mut hidden = keep_hidden.then(|| vec![buffers.x[..len].to_vec()]);
         for block in &self.blocks {
@@ -78,14 +97,25 @@ impl Blocks {
                 hidden.push(buffers.x[..len].to_vec());
             }
         }
-        layer_norm(&buffers.x[..len], &self.final_norm, sized(&mut buffers.y, len));
+        layer_norm(
+            &buffers.x[..len],
+            &self.final_norm,
+            sized(&mut buffers.y, len),
+        );
         hidden
     }
 }
 
 impl Block {
     fn forward(&self, shape: Shape, buffers: &mut Buffers, rows: usize, tokens: usize) {
-        let Buffers { x, y, q, k, v, wide } = buffers;
+        let Buffers {
+            x,
+            y,
+            q,
+            k,
+            v,
+            wide,
+        } = buffers;
         let len = rows * shape.width;
         let x = &mut x[..len];
         let y = sized(y, len);
@@ -95,7 +125,15 @@ impl Block {
         linear(y, &self.query, q);
         linear(y, &self.key, k);
         linear(y, &self.value, v);
-        attention([q, k, v], y, Heads { tokens, width: shape.width, heads: shape.heads });
+        attention(
+            [q, k, v],
+            y,
+            Heads {
+                tokens,
+                width: shape.width,
+                heads: shape.heads,
+            },
+        );
         linear_add(y, &self.out, x);
 
         layer_norm(x, &self.norm2, y);

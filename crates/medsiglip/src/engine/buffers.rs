@@ -33,10 +33,17 @@ pub(super) struct BufferPool(Mutex<Vec<Buffers>>);
 
 impl BufferPool {
     pub fn take(&self) -> Buffers {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_default()
     }
 
     pub fn give_back(&self, buffers: Buffers) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffers);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(buffers);
     }
 }

@@ -13,14 +13,14 @@ mod weights;
 
 use rayon::ThreadPool;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Dtype};
 use crate::model::{Encoder, Keep, TowerOutput};
 use crate::preprocess::PixelValues;
 use crate::tokenizer::TokenIds;
 use crate::{Error, Result};
 
 use buffers::BufferPool;
-use self::text::TextTower;
+use text::TextTower;
 use vision::VisionTower;
 
 /// Rows (patches or tokens) that go through a tower at once: enough to keep the cores busy,
@@ -42,7 +42,9 @@ impl CpuEngine {
     /// `BAD_TENSOR` where a weight is missing or misshaped, `BAD_ARGUMENT` where `threads` is zero or cannot be started.
     pub fn new(checkpoint: &Checkpoint, threads: Option<usize>) -> Result<Self> {
         if threads == Some(0) {
-            return Err(Error::BadArgument("threads: expected at least 1, got 0".into()));
+            return Err(Error::BadArgument(
+                "threads: expected at least 1, got 0".into(),
+            ));
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.unwrap_or(0))
@@ -66,10 +68,13 @@ impl Encoder for CpuEngine {
     fn encode_images(&self, pixels: &PixelValues, keep: Keep) -> Result<TowerOutput> {
         self.vision.check(pixels)?;
         let items = (ROWS_PER_PASS / self.vision.num_patches()).max(1);
-        let item = pixels.data().len() / pixels.batch().max(1);
+        let item = 3 * pixels.size() * pixels.size();
         self.pool.install(|| {
             let mut buffers = self.buffers.take();
-            let passes = pixels.data().chunks(items * item).map(|pass| self.vision.forward(pass, keep, &mut buffers));
+            let passes = pixels
+                .data()
+                .chunks(items * item)
+                .map(|pass| self.vision.forward(pass, keep, &mut buffers));
             let output = join(passes)?;
             self.buffers.give_back(buffers);
             Ok(output)
@@ -78,13 +83,18 @@ impl Encoder for CpuEngine {
 
     fn encode_texts(&self, ids: &TokenIds, keep: Keep) -> Result<TowerOutput> {
         let text = self.text.as_ref().ok_or_else(|| {
-            Error::Unsupported("this checkpoint has no text tower: it can encode images alone".into())
+            Error::Unsupported(
+                "this checkpoint has no text tower: it can encode images alone".into(),
+            )
         })?;
         text.check(ids)?;
         let items = (ROWS_PER_PASS / ids.length()).max(1);
         self.pool.install(|| {
             let mut buffers = self.buffers.take();
-            let passes = ids.data().chunks(items * ids.length()).map(|pass| text.forward(pass, keep, &mut buffers));
+            let passes = ids
+                .data()
+                .chunks(items * ids.length())
+                .map(|pass| text.forward(pass, keep, &mut buffers));
             let output = join(passes)?;
             self.buffers.give_back(buffers);
             Ok(output)
@@ -93,6 +103,10 @@ impl Encoder for CpuEngine {
 
     fn device(&self) -> &str {
         "cpu"
+    }
+
+    fn dtype(&self) -> Dtype {
+        self.vision.dtype()
     }
 }
 

@@ -38,7 +38,10 @@ impl TextTower {
         )?;
         Ok(Self {
             vocab,
-            tokens: checkpoint.tensor(&format!("{embeddings}.token_embedding.weight"), &[vocab, width])?,
+            tokens: checkpoint.tensor(
+                &format!("{embeddings}.token_embedding.weight"),
+                &[vocab, width],
+            )?,
             positions: positions.to_f32().into_owned(),
             blocks: Blocks::load(checkpoint, "text_model", "final_layer_norm", shape)?,
             head: Linear::load(checkpoint, "text_model.head", width, config.projection_size)?,
@@ -75,10 +78,14 @@ impl TextTower {
             let id = *id as usize;
             let token = self.tokens.rows(id..id + 1);
             let token = token.to_f32();
-            x.iter_mut().zip(token.iter().zip(position)).for_each(|(x, (t, p))| *x = t + p);
+            x.iter_mut()
+                .zip(token.iter().zip(position))
+                .for_each(|(x, (t, p))| *x = t + p);
         }
 
-        let hidden_states = self.blocks.forward(buffers, rows, length, keep.hidden_states);
+        let hidden_states = self
+            .blocks
+            .forward(buffers, rows, length, keep.hidden_states);
         let y = &buffers.y[..rows * width];
         let last: Vec<f32> = y
             .chunks_exact(length * width)

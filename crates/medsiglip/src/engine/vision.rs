@@ -4,7 +4,7 @@ use super::block::{Blocks, Shape};
 use super::buffers::{Buffers, sized};
 use super::kernels::{attend_one, gelu, layer_norm, linear, linear_add};
 use super::weights::{LayerNorm, Linear, Mlp};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Dtype};
 use crate::config::VisionConfig;
 use crate::embedding::Embeddings;
 use crate::model::{Keep, TowerOutput};
@@ -47,17 +47,30 @@ impl VisionTower {
             grid: config.grid(),
             embed: Linear {
                 weight: kernel,
-                bias: super::weights::vector(checkpoint, &format!("{embeddings}.patch_embedding.bias"), width)?,
+                bias: super::weights::vector(
+                    checkpoint,
+                    &format!("{embeddings}.patch_embedding.bias"),
+                    width,
+                )?,
             },
             positions: positions.to_f32().into_owned(),
             blocks: Blocks::load(checkpoint, "vision_model", "post_layernorm", shape)?,
-            head: if config.use_head { Some(MapHead::load(checkpoint, shape)?) } else { None },
+            head: if config.use_head {
+                Some(MapHead::load(checkpoint, shape)?)
+            } else {
+                None
+            },
         })
     }
 
     /// Number of patches, N.
     pub fn num_patches(&self) -> usize {
         self.grid * self.grid
+    }
+
+    /// How the weights are stored, told by the first of them.
+    pub fn dtype(&self) -> Dtype {
+        self.embed.weight.dtype()
     }
 
     pub fn check(&self, pixels: &PixelValues) -> Result<()> {
@@ -73,7 +86,12 @@ impl VisionTower {
 
     /// # Shapes
     /// `pixels` is (B, 3, size, size).
-    pub fn forward(&self, pixels: &[f32], keep: Keep, buffers: &mut Buffers) -> Result<TowerOutput> {
+    pub fn forward(
+        &self,
+        pixels: &[f32],
+        keep: Keep,
+        buffers: &mut Buffers,
+    ) -> Result<TowerOutput> {
         let (patches, width) = (self.num_patches(), self.blocks.shape.width);
         let batch = pixels.len() / (3 * self.size * self.size);
         let rows = batch * patches;
@@ -83,11 +101,17 @@ impl VisionTower {
         let x = sized(&mut buffers.x, rows * width);
         linear(cut, &self.embed, x);
         for item in x.chunks_exact_mut(patches * width) {
-            item.iter_mut().zip(&self.positions).for_each(|(x, p)| *x += p);
+            item.iter_mut()
+                .zip(&self.positions)
+                .for_each(|(x, p)| *x += p);
         }
 
-        let hidden_states = self.blocks.forward(buffers, rows, patches, keep.hidden_states);
-        let last_hidden_state = keep.last_hidden_state.then(|| buffers.y[..rows * width].to_vec());
+        let hidden_states = self
+            .blocks
+            .forward(buffers, rows, patches, keep.hidden_states);
+        let last_hidden_state = keep
+            .last_hidden_state
+            .then(|| buffers.y[..rows * width].to_vec());
         let mut map_attention = None;
         let pooled = match &self.head {
             Some(head) => {
@@ -97,7 +121,12 @@ impl VisionTower {
             }
             None => None,
         };
-        Ok(TowerOutput { pooled, last_hidden_state, hidden_states, map_attention })
+        Ok(TowerOutput {
+            pooled,
+            last_hidden_state,
+            hidden_states,
+            map_attention,
+        })
     }
 
     /// Cuts pictures into rows of (channel, y, x) order, as a convolution with stride = kernel sees them.
@@ -135,8 +164,10 @@ impl MapHead {
     fn load(checkpoint: &Checkpoint, shape: Shape) -> Result<Self> {
         let width = shape.width;
         let attention = "vision_model.head.attention";
-        let weight = checkpoint.tensor(&format!("{attention}.in_proj_weight"), &[3 * width, width])?;
-        let bias = super::weights::vector(checkpoint, &format!("{attention}.in_proj_bias"), 3 * width)?;
+        let weight =
+            checkpoint.tensor(&format!("{attention}.in_proj_weight"), &[3 * width, width])?;
+        let bias =
+            super::weights::vector(checkpoint, &format!("{attention}.in_proj_bias"), 3 * width)?;
         let projection = |index: usize| Linear {
             weight: weight.rows(index * width..(index + 1) * width),
             bias: bias[index * width..(index + 1) * width].to_vec(),

@@ -8,7 +8,10 @@ use crate::image::{Picture, Samples};
 pub(super) fn to_8_bits(picture: &Picture) -> Cow<'_, [u8]> {
     match picture.samples() {
         Samples::U8(v) => Cow::Borrowed(v),
-        Samples::U16(v) => v.iter().map(|&x| ((u32::from(x) + 128) / 257) as u8).collect(),
+        Samples::U16(v) => v
+            .iter()
+            .map(|&x| ((u32::from(x) + 128) / 257) as u8)
+            .collect(),
     }
 }
 
@@ -32,7 +35,10 @@ fn is_binary<T: PartialEq + Default>(samples: &[T], maximum: T) -> bool {
 }
 
 fn zeros_and_ones<T: PartialEq + Default>(samples: &[T]) -> Cow<'static, [u8]> {
-    samples.iter().map(|x| u8::from(*x != T::default())).collect()
+    samples
+        .iter()
+        .map(|x| u8::from(*x != T::default()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -70,7 +76,13 @@ mod tests {
 
     #[test]
     fn only_zero_and_the_maximum_are_binary() {
-        assert_eq!(to_container_8_bits(&wide(vec![0, 65_535])), (vec![0, 1].into(), true));
-        assert_eq!(to_container_8_bits(&wide(vec![1, 65_535])), (vec![0, 255].into(), false));
+        assert_eq!(
+            to_container_8_bits(&wide(vec![0, 65_535])),
+            (vec![0, 1].into(), true)
+        );
+        assert_eq!(
+            to_container_8_bits(&wide(vec![1, 65_535])),
+            (vec![0, 255].into(), false)
+        );
     }
 }

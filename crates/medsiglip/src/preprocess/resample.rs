@@ -152,12 +152,13 @@ impl Weights {
                 };
                 weights.push(fixed_point(weight));
             }
-// A place that sees the padding alone reads nothing.
-            let at = if stored.is_empty() { 0 } else { stored.start - axis.before };
+            // A place that sees the padding alone reads nothing.
+            let at = if stored.is_empty() {
+                0
+            } else {
+                stored.start - axis.before
+            };
             places.push((at, start..weights.len()));
-                stored.start.saturating_sub(axis.before),
-                start..weights.len(),
-            ));
         }
         Self { places, weights }
     }

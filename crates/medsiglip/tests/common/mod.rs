@@ -17,9 +17,19 @@ impl Golden {
             let integer = view.dtype() == safetensors::Dtype::I32;
             let number = |b: &[u8]| {
                 let b = [b[0], b[1], b[2], b[3]];
-                if integer { i32::from_le_bytes(b) as f32 } else { f32::from_le_bytes(b) }
+                if integer {
+                    i32::from_le_bytes(b) as f32
+                } else {
+                    f32::from_le_bytes(b)
+                }
             };
-            (name, (view.shape().to_vec(), view.data().chunks_exact(4).map(number).collect()))
+            (
+                name,
+                (
+                    view.shape().to_vec(),
+                    view.data().chunks_exact(4).map(number).collect(),
+                ),
+            )
         };
         Self(file.tensors().into_iter().map(array).collect())
     }
@@ -39,7 +49,12 @@ impl Golden {
 
     pub fn ids(&self) -> TokenIds {
         let (shape, data) = &self.0["input_ids"];
-        TokenIds::new(shape[0], shape[1], data.iter().map(|id| *id as u32).collect()).unwrap()
+        TokenIds::new(
+            shape[0],
+            shape[1],
+            data.iter().map(|id| *id as u32).collect(),
+        )
+        .unwrap()
     }
 
     /// Max-abs 1e-4 and cosine 0.99999.
@@ -51,10 +66,22 @@ impl Golden {
     pub fn check_within(&self, name: &str, got: &[f32], max_abs: f32, min_cosine: f64) {
         let want = self.get(name);
         assert_eq!(got.len(), want.len(), "{name}: length");
-        let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
-        let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
+        let worst = got
+            .iter()
+            .zip(want)
+            .map(|(g, w)| (g - w).abs())
+            .fold(0.0, f32::max);
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter()
+                .zip(b)
+                .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                .sum()
+        };
         let cosine = dot(got, want) / (dot(got, got) * dot(want, want)).sqrt();
-        println!("{name}: max-abs {worst:.2e}, cosine 1 - {:.1e}", 1.0 - cosine);
+        println!(
+            "{name}: max-abs {worst:.2e}, cosine 1 - {:.1e}",
+            1.0 - cosine
+        );
         assert!(worst <= max_abs, "{name}: max-abs {worst}");
         assert!(cosine >= min_cosine, "{name}: cosine {cosine}");
     }

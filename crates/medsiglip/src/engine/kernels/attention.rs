@@ -23,17 +23,37 @@ thread_local! {
 pub(in crate::engine) fn attention(
     [q, k, v]: [&[f32]; 3],
     out: &mut [f32],
-    Heads { tokens, width, heads }: Heads,
+    Heads {
+        tokens,
+        width,
+        heads,
+    }: Heads,
 ) {
     let block = (SCORES / tokens).clamp(16, 128).min(tokens);
-    let items = q.par_chunks(tokens * width).zip(k.par_chunks(tokens * width)).zip(v.par_chunks(tokens * width));
-    out.par_chunks_mut(tokens * width).zip(items).for_each(|(out, ((q, k), v))| {
-        out.par_chunks_mut(block * width).zip(q.par_chunks(block * width)).for_each(|(out, q)| {
-            for head in 0..heads {
-                attend_block([q, k, v], out, Heads { tokens, width, heads }, head);
-            }
+    let items = q
+        .par_chunks(tokens * width)
+        .zip(k.par_chunks(tokens * width))
+        .zip(v.par_chunks(tokens * width));
+    out.par_chunks_mut(tokens * width)
+        .zip(items)
+        .for_each(|(out, ((q, k), v))| {
+            out.par_chunks_mut(block * width)
+                .zip(q.par_chunks(block * width))
+                .for_each(|(out, q)| {
+                    for head in 0..heads {
+                        attend_block(
+                            [q, k, v],
+                            out,
+                            Heads {
+                                tokens,
+                                width,
+                                heads,
+                            },
+                            head,
+                        );
+                    }
+                });
         });
-    });
 }
 
 /// How rows of width `width` divide into items of `tokens` rows and into `heads` heads.
@@ -48,7 +68,16 @@ pub(in crate::engine) struct Heads {
 ///
 /// # Shapes
 /// `q` and `out` (block, width), `k` and `v` (tokens, width).
-fn attend_block([q, k, v]: [&[f32]; 3], out: &mut [f32], Heads { tokens, width, heads }: Heads, head: usize) {
+fn attend_block(
+    [q, k, v]: [&[f32]; 3],
+    out: &mut [f32],
+    Heads {
+        tokens,
+        width,
+        heads,
+    }: Heads,
+    head: usize,
+) {
     let (block, dim) = (q.len() / width, width / heads);
     let column = head * dim;
     BLOCK.with_borrow_mut(|scores| {
@@ -65,7 +94,14 @@ fn attend_block([q, k, v]: [&[f32]; 3], out: &mut [f32], Heads { tokens, width, 
             }
         });
         let out = &mut out[column..];
-        matmul(out, width, Mat::dense(scores, block, tokens), v, Into::Set { scale: 1.0 }, false);
+        matmul(
+            out,
+            width,
+            Mat::dense(scores, block, tokens),
+            v,
+            Into::Set { scale: 1.0 },
+            false,
+        );
         for (row, sum) in out.chunks_mut(width).zip(&sums) {
             row[..dim].iter_mut().for_each(|x| *x /= sum);
         }
@@ -76,7 +112,12 @@ fn attend_block([q, k, v]: [&[f32]; 3], out: &mut [f32], Heads { tokens, width, 
 ///
 /// # Shapes
 /// `query` and `out` (D), `k` and `v` (N, D), `weights` (H, N).
-pub(in crate::engine) fn attend_one(query: &[f32], [k, v]: [&[f32]; 2], out: &mut [f32], weights: &mut [f32]) {
+pub(in crate::engine) fn attend_one(
+    query: &[f32],
+    [k, v]: [&[f32]; 2],
+    out: &mut [f32],
+    weights: &mut [f32],
+) {
     let width = query.len();
     let tokens = k.len() / width;
     let heads = weights.len() / tokens;
@@ -85,14 +126,21 @@ pub(in crate::engine) fn attend_one(query: &[f32], [k, v]: [&[f32]; 2], out: &mu
     for (head, weights) in weights.chunks_exact_mut(tokens).enumerate() {
         let columns = head * dim..(head + 1) * dim;
         for (weight, k) in weights.iter_mut().zip(k.chunks_exact(width)) {
-            *weight = scale * query[columns.clone()].iter().zip(&k[columns.clone()]).map(|(q, k)| q * k).sum::<f32>();
+            *weight = scale
+                * query[columns.clone()]
+                    .iter()
+                    .zip(&k[columns.clone()])
+                    .map(|(q, k)| q * k)
+                    .sum::<f32>();
         }
         let sum = exp_of_row(weights);
         weights.iter_mut().for_each(|w| *w /= sum);
         let out = &mut out[columns.clone()];
         out.fill(0.0);
         for (weight, v) in weights.iter().zip(v.chunks_exact(width)) {
-            out.iter_mut().zip(&v[columns.clone()]).for_each(|(out, v)| *out += weight * v);
+            out.iter_mut()
+                .zip(&v[columns.clone()])
+                .for_each(|(out, v)| *out += weight * v);
         }
     }
 }
@@ -129,7 +177,11 @@ mod tests {
     /// Large scores must neither overflow nor lose the largest.
     #[test]
     fn large_scores_stay_finite() {
-        let shape = Heads { tokens: 3, width: 1, heads: 1 };
+        let shape = Heads {
+            tokens: 3,
+            width: 1,
+            heads: 1,
+        };
         let (q, v) = ([1e4, -1e4, 0.0], [1.0, 2.0, 3.0]);
         let mut out = [f32::NAN; 3];
         attention([&q, &[-1e3, 0.0, 1e3], &v], &mut out, shape);

@@ -16,13 +16,15 @@ const ROWS: usize = 32;
 pub(in crate::engine) fn layer_norm(x: &[f32], norm: &LayerNorm, y: &mut [f32]) {
     let width = norm.weight.len();
     let arch = Arch::new();
-    y.par_chunks_mut(ROWS * width).zip(x.par_chunks(ROWS * width)).for_each(|(y, x)| {
-        arch.dispatch(|| {
-            for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                norm_row(x, norm, y);
-            }
+    y.par_chunks_mut(ROWS * width)
+        .zip(x.par_chunks(ROWS * width))
+        .for_each(|(y, x)| {
+            arch.dispatch(|| {
+                for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                    norm_row(x, norm, y);
+                }
+            });
         });
-    });
 }
 
 #[inline(always)]

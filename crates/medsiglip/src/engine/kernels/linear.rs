@@ -39,14 +39,27 @@ fn add_product(x: &[f32], layer: &Linear, y: &mut [f32]) {
     let input = x.len() / rows;
     let x = Mat::dense(x, rows, input);
     match layer.weight.values() {
-        Values::F32(w) => matmul(y, output, x, Mat::dense(w, output, input).t(), Into::Add, true),
+        Values::F32(w) => matmul(
+            y,
+            output,
+            x,
+            Mat::dense(w, output, input).t(),
+            Into::Add,
+            true,
+        ),
         Values::Bf16(w) => add_widened(x, w, |w| w.to_f32(), output, y),
         Values::F16(w) => add_widened(x, w, |w| w.to_f32(), output, y),
     }
 }
 
 /// `y += x W^T` with `W` widened slab by slab.
-fn add_widened<T: Copy + Sync>(x: Mat, weight: &[T], widen: impl Fn(T) -> f32 + Sync, output: usize, y: &mut [f32]) {
+fn add_widened<T: Copy + Sync>(
+    x: Mat,
+    weight: &[T],
+    widen: impl Fn(T) -> f32 + Sync,
+    output: usize,
+    y: &mut [f32],
+) {
     thread_local! {
         static WIDENED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     }
@@ -58,7 +71,11 @@ fn add_widened<T: Copy + Sync>(x: Mat, weight: &[T], widen: impl Fn(T) -> f32 + 
             widened
                 .par_chunks_mut(1 << 14)
                 .zip(weight.par_chunks(1 << 14))
-                .for_each(|(to, from)| to.iter_mut().zip(from).for_each(|(to, from)| *to = widen(*from)));
+                .for_each(|(to, from)| {
+                    to.iter_mut()
+                        .zip(from)
+                        .for_each(|(to, from)| *to = widen(*from))
+                });
             let columns = weight.len() / x.cols;
             let right = Mat::dense(widened, columns, x.cols).t();
             matmul(&mut y[index * slab..], output, x, right, Into::Add, true);
@@ -80,7 +97,7 @@ mod tests {
             let x = reference::numbers(rows * input, seed);
             let weight = Tensor::from_f32(vec![output, input], reference::numbers(output * input, seed + 1));
             for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
-                let layer = Linear { weight: weight.cast(dtype).unwrap(), bias: reference::numbers(output, seed + 2) };
+                let layer = Linear { weight: weight.to_dtype(dtype, "w").unwrap(), bias: reference::numbers(output, seed + 2) };
                 let stored = layer.weight.to_f32();
                 let want = reference::linear(&x, &stored, &layer.bias);
                 let mut y = vec![f32::NAN; rows * output];
@@ -98,10 +115,19 @@ mod tests {
     fn slabs_join_seamlessly() {
         let (rows, input, output) = (3, 700, 1001);
         let x = reference::numbers(rows * input, 1);
-        let weight = Tensor::from_f32(vec![output, input], reference::numbers(output * input, 2)).cast(Dtype::Bf16).unwrap();
-        let layer = Linear { weight, bias: reference::numbers(output, 3) };
+        let weight = Tensor::from_f32(vec![output, input], reference::numbers(output * input, 2))
+            .to_dtype(Dtype::Bf16, "w")
+            .unwrap();
+        let layer = Linear {
+            weight,
+            bias: reference::numbers(output, 3),
+        };
         let mut y = vec![0.0; rows * output];
         linear(&x, &layer, &mut y);
-        reference::assert_close(&y, &reference::linear(&x, &layer.weight.to_f32(), &layer.bias), 1e-3);
+        reference::assert_close(
+            &y,
+            &reference::linear(&x, &layer.weight.to_f32(), &layer.bias),
+            1e-3,
+        );
     }
 }

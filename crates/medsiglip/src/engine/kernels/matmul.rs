@@ -15,7 +15,13 @@ pub(super) struct Mat<'a> {
 impl<'a> Mat<'a> {
     /// A row-major matrix whose rows start `row_stride` apart.
     pub fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
-        Self { data, rows, cols, row_stride, col_stride: 1 }
+        Self {
+            data,
+            rows,
+            cols,
+            row_stride,
+            col_stride: 1,
+        }
     }
 
     /// A dense row-major matrix.
@@ -40,7 +46,9 @@ fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Opt
     if rows == 0 || cols == 0 {
         return Some(0);
     }
-    let last = (rows - 1).checked_mul(row_stride)?.checked_add((cols - 1).checked_mul(col_stride)?)?;
+    let last = (rows - 1)
+        .checked_mul(row_stride)?
+        .checked_add((cols - 1).checked_mul(col_stride)?)?;
     last.checked_add(1)
 }
 
@@ -48,9 +56,7 @@ fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Opt
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Into {
     /// `dst = scale * a b`.
-    Set {
-        scale: f32,
-    },
+    Set { scale: f32 },
     /// `dst += a b`.
     Add,
 }
@@ -60,20 +66,40 @@ pub(super) enum Into {
 ///
 /// # Panics
 /// Where a matrix does not fit its slice or the sizes do not agree: a mistake of the engine, never of its input.
-pub(super) fn matmul(dst: &mut [f32], dst_stride: usize, a: Mat, b: Mat, into: Into, parallel: bool) {
+pub(super) fn matmul(
+    dst: &mut [f32],
+    dst_stride: usize,
+    a: Mat,
+    b: Mat,
+    into: Into,
+    parallel: bool,
+) {
     let (m, k, n) = (a.rows, a.cols, b.cols);
     assert_eq!(k, b.rows, "inner sizes differ");
     assert!(n <= dst_stride || m <= 1, "rows of the destination overlap");
     let fits = |len: usize, need: Option<usize>| need.is_some_and(|need| need <= len);
-    assert!(fits(dst.len(), extent(m, n, dst_stride, 1)), "destination too short");
-    assert!(fits(a.data.len(), extent(m, k, a.row_stride, a.col_stride)), "left matrix too short");
-    assert!(fits(b.data.len(), extent(k, n, b.row_stride, b.col_stride)), "right matrix too short");
+    assert!(
+        fits(dst.len(), extent(m, n, dst_stride, 1)),
+        "destination too short"
+    );
+    assert!(
+        fits(a.data.len(), extent(m, k, a.row_stride, a.col_stride)),
+        "left matrix too short"
+    );
+    assert!(
+        fits(b.data.len(), extent(k, n, b.row_stride, b.col_stride)),
+        "right matrix too short"
+    );
 
     let (read_dst, scale) = match into {
         Into::Set { scale } => (false, scale),
         Into::Add => (true, 1.0),
     };
-    let parallelism = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
+    let parallelism = if parallel {
+        Parallelism::Rayon(0)
+    } else {
+        Parallelism::None
+    };
     // SAFETY: the three asserts above show that every element (i, j) of each matrix lies inside its slice, so all
     // reads and writes stay in bounds (strides are below isize::MAX because slices are). `dst` is borrowed mutably,
     // so it overlaps neither `a` nor `b`; its rows do not overlap (second assert), so threads write disjoint places.
@@ -143,6 +169,13 @@ mod tests {
     #[should_panic(expected = "right matrix too short")]
     fn refuses_a_matrix_outside_its_slice() {
         let (a, b) = (numbers(6, 0), numbers(5, 1));
-        matmul(&mut [0.0; 4], 2, Mat::dense(&a, 2, 3), Mat::dense(&b, 3, 2), Into::Add, false);
+        matmul(
+            &mut [0.0; 4],
+            2,
+            Mat::dense(&a, 2, 3),
+            Mat::dense(&b, 3, 2),
+            Into::Add,
+            false,
+        );
     }
 }

@@ -8,7 +8,9 @@ use crate::engine::weights::LayerNorm;
 pub fn numbers(len: usize, seed: usize) -> Vec<f32> {
     let mut state = seed as u64 ^ 0x9E37_79B9_7F4A_7C15;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         ((state >> 40) as f32) / ((1u64 << 23) as f32) - 1.0
     };
     (0..len).map(|_| next()).collect()
@@ -18,7 +20,10 @@ pub fn numbers(len: usize, seed: usize) -> Vec<f32> {
 pub fn assert_close(got: &[f32], want: &[f32], allowed: f32) {
     assert_eq!(got.len(), want.len());
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        assert!((got - want).abs() <= allowed, "number {i}: got {got}, want {want}");
+        assert!(
+            (got - want).abs() <= allowed,
+            "number {i}: got {got}, want {want}"
+        );
     }
 }
 
@@ -44,10 +49,15 @@ pub fn layer_norm(x: &[f32], norm: &LayerNorm) -> Vec<f32> {
     x.chunks_exact(width)
         .flat_map(|row| {
             let mean = row.iter().map(|x| f64::from(*x)).sum::<f64>() / width as f64;
-            let variance = row.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / width as f64;
+            let variance = row
+                .iter()
+                .map(|x| (f64::from(*x) - mean).powi(2))
+                .sum::<f64>()
+                / width as f64;
             let scale = 1.0 / (variance + f64::from(norm.eps)).sqrt();
             (0..width).map(move |i| {
-                ((f64::from(row[i]) - mean) * scale * f64::from(norm.weight[i]) + f64::from(norm.bias[i])) as f32
+                ((f64::from(row[i]) - mean) * scale * f64::from(norm.weight[i])
+                    + f64::from(norm.bias[i])) as f32
             })
         })
         .collect()
@@ -69,18 +79,28 @@ pub fn softmax(row: &[f32]) -> Vec<f32> {
 }
 
 /// softmax(q k^T / sqrt(Dh)) v, and the weights (B, H, tokens, tokens).
-pub fn attention([q, k, v]: [&[f32]; 3], Heads { tokens, width, heads }: Heads) -> (Vec<f32>, Vec<f32>) {
+pub fn attention(
+    [q, k, v]: [&[f32]; 3],
+    Heads {
+        tokens,
+        width,
+        heads,
+    }: Heads,
+) -> (Vec<f32>, Vec<f32>) {
     let dim = width / heads;
     let mut out = vec![0.0; q.len()];
     let mut all_weights = Vec::new();
     for item in 0..q.len() / (tokens * width) {
-        let at = |token: usize, head: usize, i: usize| (item * tokens + token) * width + head * dim + i;
+        let at =
+            |token: usize, head: usize, i: usize| (item * tokens + token) * width + head * dim + i;
         for head in 0..heads {
             for query in 0..tokens {
                 let scores: Vec<f32> = (0..tokens)
                     .map(|key| {
                         let dot: f64 = (0..dim)
-                            .map(|i| f64::from(q[at(query, head, i)]) * f64::from(k[at(key, head, i)]))
+                            .map(|i| {
+                                f64::from(q[at(query, head, i)]) * f64::from(k[at(key, head, i)])
+                            })
                             .sum();
                         (dot / (dim as f64).sqrt()) as f32
                     })
