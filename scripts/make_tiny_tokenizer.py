@@ -89,6 +89,7 @@ def tokenizer_json(proto):
             {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "},
             {"type": "Strip", "strip_left": True, "strip_right": True},
             {"type": "Precompiled", "precompiled_charsmap": charsmap},
+            {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
         ]},
         "pre_tokenizer": metaspace,
         "post_processor": {

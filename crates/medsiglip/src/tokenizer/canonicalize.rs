@@ -37,9 +37,9 @@ pub enum Canonicalizer {
     /// `open-clip`: open_clip's `canonicalize` cleaning: ftfy, HTML entities, then as `bigvision-zeroshot`.
     ///
     /// Of `ftfy.fix_text` we do what changes ids in well-encoded text: HTML entities, terminal
-    /// escapes, full-width ASCII, curly quotes, line breaks, control characters. We do not repair
-    /// mojibake (`Ã©` for `é`) or C1 controls, and leave Unicode normalisation to SentencePiece.
-    /// ASCII texts get the ids of open_clip; others do unless ftfy would repair their encoding.
+    /// escapes, full-width ASCII, curly quotes, line breaks, control characters, NFC. We do not
+    /// repair mojibake (`Ã©` for `é`) or C1 controls: the ids differ from open_clip's for a
+    /// non-ASCII text in which ftfy finds a broken encoding.
     OpenClip,
 }
 

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use unicode_normalization::UnicodeNormalization;
+
 /// A text of repeatedly escaped entities is unescaped at most so often; ftfy goes on until nothing changes.
 const MAX_PASSES: usize = 16;
 
@@ -106,10 +108,10 @@ fn remove_terminal_escapes(text: &str) -> String {
     kept
 }
 
-/// ftfy's `fix_character_width` for ASCII, `uncurl_quotes`, `fix_line_breaks` and `remove_control_chars`.
+/// ftfy's `fix_character_width` for ASCII, `uncurl_quotes`, `fix_line_breaks`, `remove_control_chars`, NFC.
 ///
-/// The other wide and half-wide forms, and the ligatures, are no punctuation: SentencePiece's own
-/// map gives the same for them later.
+/// The other wide and half-wide forms, and the ligatures, hold no punctuation (but for `ŉ`):
+/// SentencePiece's own map gives the same for them later.
 fn fix_chars(text: &str) -> String {
     let fix = |c: char| match c {
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0),
@@ -121,7 +123,11 @@ fn fix_chars(text: &str) -> String {
         '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffc}' => None,
         c => Some(c),
     };
-    text.chars().filter_map(fix).collect()
+    text.replace('ŉ', "'n")
+        .chars()
+        .filter_map(fix)
+        .nfc()
+        .collect()
 }
 
 #[cfg(test)]

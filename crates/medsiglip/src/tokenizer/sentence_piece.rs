@@ -2,7 +2,9 @@
 //!
 //! The `tokenizers` crate has a unigram model too, but sums its scores in `f64` and word by word;
 //! SentencePiece sums them in `f32` over the whole text. Where two segmentations are as likely
-//! ("111" as "11"+"1" or "1"+"11") that decides, so the sums are done here exactly as there.
+//! ("111" as "11"+"1" or "1"+"11") that decides, so the sums are done here exactly as there, in the
+//! versions of the model's time (0.2.0, 0.2.1). SentencePiece 0.2.3 rounds otherwise: of 200 full
+//! stops it puts the two odd ones first, not last.
 
 use std::collections::HashMap;
 

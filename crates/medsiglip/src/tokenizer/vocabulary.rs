@@ -224,6 +224,7 @@ impl Vocabulary {
             let charsmap = BASE64.encode(&self.charsmap);
             normalizers.push(json!({"type": "Precompiled", "precompiled_charsmap": charsmap}));
         }
+        normalizers.push(json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}));
         let vocab = self.pieces.iter();
         json!({
             "version": "1.0",

@@ -1,0 +1,88 @@
+//! Prompt sets to class embeddings to scores.
+//!
+//! The protocol is that of the MedGemma Technical Report (arXiv 2507.05201, zero-shot evaluation):
+//! the embeddings of a class's prompts are averaged, an image is compared by cosine, and a softmax
+//! runs over the class options. The report does not say whether prompt embeddings are normalised
+//! before the mean, nor the temperature; here they are, as in CLIP and big_vision, and it is the model's.
+
+mod prompts;
+mod scores;
+
+use std::collections::HashMap;
+
+pub use prompts::{ClassPrompts, PromptKind, PromptSet};
+pub use scores::{ClassScore, Classifier};
+
+use crate::embedding::Embeddings;
+use crate::model::Model;
+use crate::{Error, Result};
+
+/// A prompt set encoded by a model: ready to score images.
+#[derive(Debug)]
+pub struct ZeroShot {
+    set: PromptSet,
+    classifier: Classifier,
+    truncated: Vec<String>,
+}
+
+impl ZeroShot {
+    /// Encodes the prompts of `set` once; a class embedding is the mean of its normalised prompt embeddings, normalised again.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` as [`PromptSet::check`]; else as [`Model::encode_texts`].
+    pub fn new(model: &Model, set: PromptSet) -> Result<Self> {
+        set.check().map_err(Error::BadArgument)?;
+        let prompts = set.distinct_prompts();
+        let (_, cut) = model.tokenize(&prompts)?;
+        let truncated = cut
+            .iter()
+            .filter_map(|index| prompts.get(*index).map(|prompt| (*prompt).to_owned()))
+            .collect();
+        let embeddings = model.encode_texts(&prompts)?.normalized();
+        let row_of: HashMap<&str, usize> = prompts.iter().copied().zip(0..).collect();
+        let rows = |prompts: &[String]| -> Vec<usize> {
+            let rows = prompts.iter().filter_map(|p| row_of.get(p.as_str()));
+            rows.copied().collect()
+        };
+        let labels = set.classes.iter().map(|c| c.label.clone()).collect();
+        let present: Vec<_> = set.classes.iter().map(|c| rows(&c.present)).collect();
+        let absent: Option<Vec<_>> = (set.kind == PromptKind::BinaryPerFinding)
+            .then(|| set.classes.iter().map(|c| rows(&c.absent)).collect());
+        let classifier = Classifier::new(
+            labels,
+            scores::class_embeddings(&embeddings, &present)?,
+            absent
+                .map(|absent| scores::class_embeddings(&embeddings, &absent))
+                .transpose()?,
+            (model.logit_scale(), model.logit_bias()),
+        )?;
+        Ok(Self {
+            set,
+            classifier,
+            truncated,
+        })
+    }
+
+    /// The prompt set.
+    pub fn prompts(&self) -> &PromptSet {
+        &self.set
+    }
+
+    /// The class embeddings and the arithmetic on them.
+    pub fn classifier(&self) -> &Classifier {
+        &self.classifier
+    }
+
+    /// Prompts that were too long for the text tower and lost their end.
+    pub fn truncated(&self) -> &[String] {
+        &self.truncated
+    }
+
+    /// Scores of each image (normalised or not), in the order of the classes.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where the widths differ.
+    pub fn scores(&self, images: &Embeddings) -> Result<Vec<Vec<ClassScore>>> {
+        self.classifier.scores(images)
+    }
+}

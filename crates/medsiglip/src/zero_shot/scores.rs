@@ -1,0 +1,172 @@
+//! [`Classifier`]: class embeddings, temperature and bias to scores. Knows no model.
+
+use serde::Serialize;
+
+use crate::embedding::Embeddings;
+use crate::{Error, Result};
+
+/// One class's score for one image.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassScore {
+    /// The class.
+    pub label: String,
+    /// Cosine similarity of the image and the class embedding.
+    pub cosine: f32,
+    /// `exp(logit_scale) * cosine + logit_bias`.
+    pub logit: f32,
+    /// `sigmoid(logit)`: whether image and class belong together, whatever the other classes.
+    pub probability: f32,
+    /// Share of this class among the classes of the set (or of present against absent); sums to 1.
+    pub softmax: f32,
+}
+
+/// Class embeddings with the model's temperature and bias.
+#[derive(Debug, Clone)]
+pub struct Classifier {
+    labels: Vec<String>,
+    present: Embeddings,
+    absent: Option<Embeddings>,
+    scale: f64,
+    bias: f64,
+}
+
+impl Classifier {
+    /// A classifier of C classes.
+    ///
+    /// `present` and, where each class is scored against its absence, `absent` are class embeddings,
+    /// (C, D); `logit` is the checkpoint's `(logit_scale, logit_bias)`, the scale as a logarithm.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where the counts or widths differ, or the scale is not finite.
+    pub fn new(
+        labels: Vec<String>,
+        present: Embeddings,
+        absent: Option<Embeddings>,
+        logit: (f32, f32),
+    ) -> Result<Self> {
+        let fits = |e: &Embeddings| e.len() == labels.len() && e.dim() == present.dim();
+        if labels.is_empty() || !fits(&present) || !absent.as_ref().is_none_or(fits) {
+            return Err(Error::BadArgument(format!(
+                "classifier: expected one embedding a class of one width, got {} labels, {} embeddings",
+                labels.len(),
+                present.len()
+            )));
+        }
+        let (scale, bias) = (f64::from(logit.0).exp(), f64::from(logit.1));
+        if !scale.is_finite() || !bias.is_finite() {
+            return Err(Error::BadArgument(format!(
+                "classifier: expected a finite temperature and bias, got exp({}) and {}",
+                logit.0, logit.1
+            )));
+        }
+        Ok(Self {
+            labels,
+            present: present.normalized(),
+            absent: absent.map(Embeddings::normalized),
+            scale,
+            bias,
+        })
+    }
+
+    /// The classes.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// The class embeddings, (C, D), of norm 1.
+    pub fn present(&self) -> &Embeddings {
+        &self.present
+    }
+
+    /// The embeddings of the classes' absence, (C, D), of norm 1, where they are scored against it.
+    pub fn absent(&self) -> Option<&Embeddings> {
+        self.absent.as_ref()
+    }
+
+    /// Scores of each image (normalised or not), in the order of the classes.
+    ///
+    /// The softmax is over `exp(logit_scale) * cosine`: the bias is the same for all and cancels.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where the widths differ.
+    pub fn scores(&self, images: &Embeddings) -> Result<Vec<Vec<ClassScore>>> {
+        let classes = self.labels.len();
+        let present = images.cosine(&self.present)?;
+        let absent = self.absent.as_ref().map(|a| images.cosine(a)).transpose()?;
+        let score_image = |(image, cosines): (usize, &[f32])| {
+            let scaled: Vec<f64> = cosines.iter().map(|c| self.scale * f64::from(*c)).collect();
+            let shares = match &absent {
+                None => softmax(&scaled),
+                Some(absent) => {
+                    let of_image = absent.iter().skip(image * classes);
+                    let pairs = scaled.iter().zip(of_image);
+                    pairs
+                        .map(|(p, a)| sigmoid(p - self.scale * f64::from(*a)))
+                        .collect()
+                }
+            };
+            let classes = self.labels.iter().zip(cosines).zip(shares);
+            classes
+                .map(|((label, cosine), share)| self.score(label, *cosine, share))
+                .collect()
+        };
+        let rows = present.chunks_exact(classes).enumerate();
+        Ok(rows.map(score_image).collect())
+    }
+
+    fn score(&self, label: &str, cosine: f32, share: f64) -> ClassScore {
+        let logit = self.scale * f64::from(cosine) + self.bias;
+        ClassScore {
+            label: label.to_owned(),
+            cosine,
+            logit: logit as f32,
+            probability: sigmoid(logit) as f32,
+            softmax: share as f32,
+        }
+    }
+}
+
+/// Class embeddings, (C, D): for each class the mean of its rows of `prompts`, normalised again.
+///
+/// `prompts` is (P, D), normalised; `classes` holds each class's rows.
+pub(super) fn class_embeddings(prompts: &Embeddings, classes: &[Vec<usize>]) -> Result<Embeddings> {
+    let dim = prompts.dim();
+    let mut data = Vec::with_capacity(classes.len().saturating_mul(dim));
+    for rows in classes {
+        let mut mean = vec![0f64; dim];
+        for row in rows {
+            for (sum, x) in mean.iter_mut().zip(prompts.row(*row)) {
+                *sum += f64::from(*x);
+            }
+        }
+        // A mean and a sum have one direction.
+        let norm = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
+        if norm.is_nan() || norm < 1e-12 {
+            return Err(Error::BadArgument(
+                "prompts: expected prompt embeddings with a mean, got ones that cancel out".into(),
+            ));
+        }
+        data.extend(mean.iter().map(|x| (x / norm) as f32));
+    }
+    Embeddings::new(dim, data)
+}
+
+/// `1 / (1 + exp(-x))` without overflow.
+fn sigmoid(x: f64) -> f64 {
+    if x >= 0.0 {
+        1.0 / (1.0 + (-x).exp())
+    } else {
+        x.exp() / (1.0 + x.exp())
+    }
+}
+
+/// `exp(x) / sum(exp(x))` without overflow.
+fn softmax(x: &[f64]) -> Vec<f64> {
+    let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let exps: Vec<f64> = x.iter().map(|x| (x - max).exp()).collect();
+    let sum: f64 = exps.iter().sum();
+    exps.into_iter().map(|e| e / sum).collect()
+}
+
+#[cfg(test)]
+mod tests;
