@@ -123,7 +123,7 @@ impl BigVision {
     }
 
     /// big_vision's path of a Hugging Face module, what kind it is, and its place in a stack of layers with their number.
-    fn module(&self, name: &str) -> Option<(String, Kind, Option<(usize, usize)>)> {
+    fn module(&self, name: &str) -> Option<(String, Kind, Option<Layer>)> {
         let plain = |path: &str, kind| Some((path.to_owned(), kind, None));
         let (tower, rest) = match name {
             "vision_model.post_layernorm" => {
@@ -301,14 +301,16 @@ struct Tower {
     heads: usize,
 }
 
+/// One layer of a stacked array: which of how many.
+type Layer = (usize, usize);
+
 /// An array, or one layer of a stacked array, and how its numbers are put in order.
 struct Part {
     key: String,
     /// The array's shape, with the layers' axis where it has one.
     shape: Vec<usize>,
     rule: Rule,
-    /// Which layer of how many.
-    layer: Option<(usize, usize)>,
+    layer: Option<Layer>,
 }
 
 #[derive(Clone, Copy)]
@@ -383,7 +385,7 @@ impl Kind {
         leaf: &str,
         shape: &[usize],
         heads: usize,
-        layer: Option<(usize, usize)>,
+        layer: Option<Layer>,
     ) -> Part {
         let split = |width: usize| [heads, width / heads];
         let (name, mut array, rule) = match (self, shape) {
