@@ -5,17 +5,24 @@ mod names;
 mod tensor;
 mod files;
 mod safetensors;
+mod npz;
+mod bigvision;
 mod positions;
 mod checksum;
+#[cfg(feature = "hub")]
+mod hub;
+mod save;
 
 pub use names::{ExpectedTensor, expected_tensors};
 pub use positions::PositionResampling;
+pub use save::save;
 pub use source::{DEFAULT_MODEL, ModelSource};
 pub use tensor::{Dtype, Tensor, Values};
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use self::bigvision::BigVision;
 use self::files::Weights;
 use self::safetensors::SafeTensors;
 use crate::config::{Architecture, MAX_GRID};
@@ -58,16 +65,19 @@ impl Checkpoint {
     /// Opens a checkpoint; weights stay in their memory-mapped files. Every tensor's name and shape is checked against the config.
     ///
     /// A folder holds `config.json` and `model.safetensors`, or shards with `model.safetensors.index.json`. A Gemma 3
-    /// or MedGemma folder gives its vision tower, without a pooling head unless [`OpenOptions::head_from`] has one.
+    /// or MedGemma folder gives its vision tower, without a pooling head unless [`OpenOptions::head_from`] has one. A
+    /// big_vision `.npz` has its shapes from a `config.json` beside it, or from its arrays.
     ///
     /// # Errors
     /// `BAD_CONFIG`, `BAD_CHECKPOINT`, `BAD_TENSOR`, `HUB_ERROR`, `GATED_REPOSITORY`, `IO_ERROR`; `BAD_ARGUMENT` for a
     /// resolution or a second checkpoint that does not fit; `UNSUPPORTED` for another kind of model.
     pub fn open(source: &ModelSource, options: &OpenOptions) -> Result<Self> {
         let mut checkpoint = match source {
+            ModelSource::Local(path) if is_npz(path) => Self::open_npz(path)?,
             ModelSource::Local(path) => Self::open_folder(path, local_id(path))?,
-            ModelSource::Hub { .. } => {
-                return Err(Error::Unsupported("models from the hub".into()));
+            ModelSource::Hub { repo, revision } => {
+                let folder = hub_folder(repo, revision, options.progress)?;
+                Self::open_folder(&folder, source.to_string())?
             }
         };
         if let Some(second) = &options.head_from {
@@ -154,14 +164,29 @@ impl Checkpoint {
         let config = Config::from_json(&json)?;
         let weights = SafeTensors::open(folder, Architecture::from_json(&json)?)?;
         weights.check(&expected_tensors(&config))?;
+        Self::new(id, folder, config, Box::new(weights))
+    }
+
+    /// A big_vision file; a `config.json` beside it comes before what its shapes tell.
+    fn open_npz(path: &Path) -> Result<Self> {
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let json = files::read_text_if_there(&folder.join("config.json"))?;
+        let config = json.as_deref().map(Config::from_json).transpose()?;
+        let (weights, config) = BigVision::open(path, config)?;
+        Self::new(local_id(path), folder, config, Box::new(weights))
+    }
+
+    fn new(id: String, folder: &Path, config: Config, weights: Box<dyn Weights>) -> Result<Self> {
+        let preprocessor = folder.join("preprocessor_config.json");
         Ok(Self {
             id,
             folder: folder.to_path_buf(),
             config,
-            preprocessor_config: files::read_text_if_there(
-                &folder.join("preprocessor_config.json"),
-            )?,
-            weights: Box::new(weights),
+            preprocessor_config: files::read_text_if_there(&preprocessor)?,
+            weights,
             dtype: None,
             positions: None,
             head: None,
@@ -276,6 +301,23 @@ fn check_head_fits(config: &Config, second: &Checkpoint) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_npz(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|ext| ext.eq_ignore_ascii_case("npz"))
+}
+
+#[cfg(feature = "hub")]
+fn hub_folder(repo: &str, revision: &str, progress: Option<Progress>) -> Result<PathBuf> {
+    hub::Hub::from_env()?.snapshot(repo, revision, progress)
+}
+
+#[cfg(not(feature = "hub"))]
+fn hub_folder(repo: &str, _: &str, _: Option<Progress>) -> Result<PathBuf> {
+    Err(Error::Unsupported(format!(
+        "this build cannot download {repo}: it was made without the feature `hub`; use a local folder"
+    )))
 }
 
 /// The last part of a path, which tells nothing of whose machine it is on.

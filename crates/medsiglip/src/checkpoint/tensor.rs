@@ -271,3 +271,55 @@ fn round<H: Copy>(
     };
     values.iter().map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn f32s(values: &[f32]) -> Tensor {
+        Tensor::from_f32(vec![values.len()], values.to_vec())
+    }
+
+    #[test]
+    fn rounds_to_nearest_even() {
+        // bf16 keeps 8 bits: 1 + 2^-8 lies half way and goes to 1, 1 + 3 * 2^-8 goes up to 1 + 4 * 2^-8.
+        let tensor = f32s(&[1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, -0.0]);
+        let rounded = tensor.to_dtype(Dtype::Bf16, "x").unwrap();
+        assert_eq!(*rounded.to_f32(), [1.0, 1.0 + 4.0 / 256.0, -0.0]);
+        let tensor = f32s(&[1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0, 65504.0]);
+        let rounded = tensor.to_dtype(Dtype::F16, "x").unwrap();
+        assert_eq!(*rounded.to_f32(), [1.0, 1.0 + 4.0 / 2048.0, 65504.0]);
+    }
+
+    #[test]
+    fn a_number_that_does_not_fit_is_an_error() {
+        let error = f32s(&[1.0, 65520.0])
+            .to_dtype(Dtype::F16, "x.weight")
+            .err()
+            .unwrap();
+        assert_eq!(
+            error.to_string(),
+            "tensor x.weight: expected numbers that fit f16, got 65520"
+        );
+        assert!(f32s(&[f32::MAX]).to_dtype(Dtype::Bf16, "x").is_err());
+        assert!(f32s(&[f32::INFINITY]).to_dtype(Dtype::F16, "x").is_ok());
+    }
+
+    #[test]
+    fn halves_widen_exactly() {
+        let half = f32s(&[0.5, -3.25]).to_dtype(Dtype::F16, "x").unwrap();
+        assert_eq!(half.values().as_bytes().len(), 4);
+        assert_eq!(
+            *half.to_dtype(Dtype::F32, "x").unwrap().to_f32(),
+            [0.5, -3.25]
+        );
+    }
+
+    #[test]
+    fn names_read_back() {
+        for dtype in Dtype::ALL {
+            assert_eq!(dtype.to_string().parse::<Dtype>().unwrap(), dtype);
+        }
+        assert_eq!("int8".parse::<Dtype>().unwrap_err().code(), "BAD_ARGUMENT");
+    }
+}

@@ -54,9 +54,17 @@ pub fn random_tensors(config: &Config, dtype: Dtype) -> Vec<Stored> {
 
 /// The little-endian bytes of `numbers` rounded to `dtype`, and that type's name in the file.
 pub fn bytes_of(numbers: &[f32], dtype: Dtype) -> (&'static str, Vec<u8>) {
-    let halves = |bits: fn(f32) -> u16| numbers.iter().flat_map(|&x| bits(x).to_le_bytes()).collect();
+    let halves = |bits: fn(f32) -> u16| {
+        numbers
+            .iter()
+            .flat_map(|&x| bits(x).to_le_bytes())
+            .collect()
+    };
     match dtype {
-        Dtype::F32 => ("F32", numbers.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        Dtype::F32 => (
+            "F32",
+            numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        ),
         Dtype::Bf16 => ("BF16", halves(|x| half::bf16::from_f32(x).to_bits())),
         Dtype::F16 => ("F16", halves(|x| half::f16::from_f32(x).to_bits())),
     }

@@ -1,0 +1,286 @@
+//! [`save`]: a checkpoint to a folder in the Hugging Face layout, which transformers reads.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use ::safetensors::tensor::{Metadata, TensorInfo};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::names::{ExpectedTensor, expected_tensors};
+use super::safetensors::{INDEX, WEIGHTS};
+use super::tensor::{Dtype, Tensor};
+use super::{Checkpoint, files};
+use crate::{Error, Result};
+
+/// What belongs to the text tower; files that are not there are not needed.
+const TOKENIZER_FILES: [&str; 5] = [
+    "tokenizer.json",
+    "spiece.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+];
+
+/// Writes `checkpoint` to `folder` as transformers' `SiglipModel.from_pretrained` reads it (`SiglipVisionModel` where
+/// there is no text tower), at the resolution in force.
+///
+/// The weights are rounded to `dtype`, and cut into files of at most `max_shard_bytes` (a larger tensor gets a file of
+/// its own). Memory holds one tensor at a time. The folder appears whole or not at all.
+///
+/// # Errors
+/// `BAD_ARGUMENT` where `folder` exists and is not empty; `IO_ERROR`, for example a full disk; `BAD_TENSOR` where a
+/// number does not fit `dtype`.
+pub fn save(
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    dtype: Option<Dtype>,
+    max_shard_bytes: Option<u64>,
+) -> Result<()> {
+    check_target(folder, max_shard_bytes)?;
+    let beside = beside(folder)?;
+    let writer = Writer {
+        checkpoint,
+        dtype,
+        folder: beside.path(),
+    };
+    writer.weights(max_shard_bytes.unwrap_or(u64::MAX))?;
+    writer.config()?;
+    writer.companions()?;
+    if folder.exists() {
+        // Empty, as checked; not every system renames over a folder.
+        fs::remove_dir(folder).map_err(|e| Error::io("replace", folder, e))?;
+    }
+    fs::rename(beside.path(), folder).map_err(|e| Error::io("create", folder, e))?;
+    // Renamed away: nothing is left to remove.
+    let _ = beside.keep();
+    Ok(())
+}
+
+fn check_target(folder: &Path, max_shard_bytes: Option<u64>) -> Result<()> {
+    if max_shard_bytes == Some(0) {
+        return Err(Error::BadArgument(
+            "largest weight file: expected at least 1 byte, got 0".into(),
+        ));
+    }
+    let mut entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io("create", folder, e)),
+    };
+    if entries.next().is_some() {
+        return Err(Error::BadArgument(format!(
+            "expected a new or empty folder, got one that holds files: {}",
+            folder.display()
+        )));
+    }
+    Ok(())
+}
+
+/// A folder beside `folder`, on the same disk; removed when dropped.
+fn beside(folder: &Path) -> Result<TempDir> {
+    let parent = match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".medsiglip-");
+    // A temporary folder is its owner's alone; this one becomes the user's, under the usual mask.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    builder
+        .tempdir_in(parent)
+        .map_err(|e| Error::io("create", parent, e))
+}
+
+struct Writer<'a> {
+    checkpoint: &'a Checkpoint,
+    dtype: Option<Dtype>,
+    folder: &'a Path,
+}
+
+/// A tensor and where it will stand.
+struct Planned {
+    tensor: ExpectedTensor,
+    dtype: Dtype,
+    bytes: u64,
+}
+
+impl Writer<'_> {
+    fn weights(&self, max_shard_bytes: u64) -> Result<()> {
+        let shards = shards(self.plan()?, max_shard_bytes);
+        if let [shard] = shards.as_slice() {
+            return self.weight_file(WEIGHTS, shard);
+        }
+        let mut weight_map = serde_json::Map::new();
+        let mut total = 0;
+        for (i, shard) in shards.iter().enumerate() {
+            let name = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
+            self.weight_file(&name, shard)?;
+            for planned in shard {
+                total += planned.bytes;
+                weight_map.insert(planned.tensor.name.clone(), json!(name));
+            }
+        }
+        let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
+        self.text(INDEX, &format!("{index:#}\n"))
+    }
+
+    /// Every tensor, wider types first: the order in which all stay aligned.
+    fn plan(&self) -> Result<Vec<Planned>> {
+        let mut plan = Vec::new();
+        for tensor in expected_tensors(self.checkpoint.config()) {
+            let dtype = match self.dtype {
+                Some(dtype) => dtype,
+                None => self.checkpoint.tensor(&tensor.name, &tensor.shape)?.dtype(),
+            };
+            let numbers: usize = tensor.shape.iter().product();
+            plan.push(Planned {
+                tensor,
+                dtype,
+                bytes: (numbers * dtype.size()) as u64,
+            });
+        }
+        plan.sort_by_key(|planned| std::cmp::Reverse(planned.dtype.size()));
+        Ok(plan)
+    }
+
+    fn weight_file(&self, name: &str, plan: &[Planned]) -> Result<()> {
+        let path = self.folder.join(name);
+        let io = |e| Error::io("write", &path, e);
+        let file = File::create(&path).map_err(io)?;
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        out.write_all(&header(plan)?).map_err(io)?;
+        for planned in plan {
+            let tensor = self.tensor(planned)?;
+            out.write_all(tensor.values().as_bytes()).map_err(io)?;
+        }
+        let file = out.into_inner().map_err(|e| io(e.into_error()))?;
+        // A full disk may be told as late as here.
+        file.sync_all().map_err(io)
+    }
+
+    fn tensor(&self, planned: &Planned) -> Result<Tensor> {
+        let (name, shape) = (&planned.tensor.name, &planned.tensor.shape);
+        self.checkpoint
+            .tensor(name, shape)?
+            .to_dtype(planned.dtype, name)
+    }
+
+    fn config(&self) -> Result<()> {
+        let config = self.checkpoint.config();
+        let d = config.vision.hidden_size;
+        let stored = || {
+            let bias = "vision_model.embeddings.patch_embedding.bias";
+            Ok(self.checkpoint.tensor(bias, &[d])?.dtype())
+        };
+        let mut json = config.to_value();
+        json["torch_dtype"] = match self.dtype.map_or_else(stored, Ok)? {
+            Dtype::F32 => "float32",
+            Dtype::Bf16 => "bfloat16",
+            Dtype::F16 => "float16",
+        }
+        .into();
+        self.text("config.json", &format!("{json:#}\n"))
+    }
+
+    /// The files beside the weights: how pictures and texts are prepared.
+    fn companions(&self) -> Result<()> {
+        let size = self.checkpoint.config().vision.image_size;
+        if let Some(text) = self.checkpoint.preprocessor_config() {
+            self.text("preprocessor_config.json", &resized(text, size)?)?;
+        }
+        if self.checkpoint.config().text.is_none() {
+            return Ok(());
+        }
+        for name in TOKENIZER_FILES {
+            let from = self.checkpoint.folder().join(name);
+            if from.exists() {
+                files::open(&from)?;
+                let to = self.folder.join(name);
+                fs::copy(&from, &to).map_err(|e| Error::io("copy", &from, e))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.folder.join(name);
+        fs::write(&path, text).map_err(|e| Error::io("write", &path, e))
+    }
+}
+
+/// Cuts the plan into files, each as large as allowed.
+fn shards(plan: Vec<Planned>, max_bytes: u64) -> Vec<Vec<Planned>> {
+    let mut shards: Vec<Vec<Planned>> = Vec::new();
+    let mut filled = 0u64;
+    for planned in plan {
+        let bytes = planned.bytes;
+        match shards.last_mut() {
+            Some(shard) if filled.saturating_add(bytes) <= max_bytes => {
+                filled += bytes;
+                shard.push(planned);
+            }
+            _ => {
+                filled = bytes;
+                shards.push(vec![planned]);
+            }
+        }
+    }
+    shards
+}
+
+/// The length and the header of a safetensors file, padded so that the data is aligned to 8 bytes.
+fn header(plan: &[Planned]) -> Result<Vec<u8>> {
+    let mut offset = 0;
+    let mut infos = Vec::with_capacity(plan.len());
+    for planned in plan {
+        let end = offset + planned.bytes as usize;
+        let info = TensorInfo {
+            dtype: match planned.dtype {
+                Dtype::F32 => ::safetensors::Dtype::F32,
+                Dtype::Bf16 => ::safetensors::Dtype::BF16,
+                Dtype::F16 => ::safetensors::Dtype::F16,
+            },
+            shape: planned.tensor.shape.clone(),
+            data_offsets: (offset, end),
+        };
+        infos.push((planned.tensor.name.clone(), info));
+        offset = end;
+    }
+    // transformers refuses a file that does not say which library it is for
+    let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let text = Metadata::new(Some(about), infos)
+        .ok()
+        .and_then(|metadata| serde_json::to_string(&metadata).ok())
+        .ok_or_else(|| Error::BadCheckpoint("the tensors fit no safetensors header".into()))?;
+    let length = text.len().next_multiple_of(8);
+    let mut bytes = (length as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.resize(8 + length, b' ');
+    Ok(bytes)
+}
+
+/// A `preprocessor_config.json` for pictures of `size` pixels and SigLIP's processor.
+fn resized(text: &str, size: usize) -> Result<String> {
+    let mut json: Value = serde_json::from_str(text).map_err(|e| {
+        Error::BadConfig(format!("preprocessor_config.json is not valid json: {e}"))
+    })?;
+    let Some(object) = json.as_object_mut() else {
+        return Err(Error::BadConfig(
+            "preprocessor_config.json: expected an object".into(),
+        ));
+    };
+    object.insert("size".into(), json!({"height": size, "width": size}));
+    let processor = object.get("image_processor_type").and_then(Value::as_str);
+    if processor.is_some_and(|name| !name.starts_with("Siglip")) {
+        // Gemma's processor prepares the same pixels, and cuts and counts them for its language model.
+        object.insert("image_processor_type".into(), json!("SiglipImageProcessor"));
+        object.insert("processor_class".into(), json!("SiglipProcessor"));
+        object.retain(|key, _| !key.contains("pan_and_scan") && key != "image_seq_length");
+    }
+    Ok(format!("{json:#}\n"))
+}
