@@ -1,9 +1,11 @@
 //! PNG, JPEG, TIFF, BMP, WebP and PNM files to a [`Picture`].
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::{Limits, Picture};
-use crate::Result;
+use crate::{Error, Result};
 
 /// How a file becomes a [`Picture`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,15 +43,89 @@ pub fn open(path: impl AsRef<Path>) -> Result<Picture> {
 /// # Errors
 /// As [`open`].
 pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Picture> {
-    let _ = (path, options);
-    todo!()
+    let path = path.as_ref();
+    let bytes = read_file(path, options)?;
+    decode(&bytes, options).map_err(|error| match error {
+        Error::BadImage(message) => Error::BadImage(format!("{message}: {}", path.display())),
+        Error::Unsupported(message) => Error::Unsupported(format!("{message}: {}", path.display())),
+        other => other,
+    })
 }
 
-/// Reads a picture from the bytes of a file.
+/// Reads a picture from the bytes of a file. The format is told by the content, never by a name.
 ///
 /// # Errors
 /// `BAD_IMAGE`, `LIMIT_EXCEEDED`, `UNSUPPORTED`.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture> {
-    let _ = (bytes, options);
-    todo!()
+    options.limits.check_file(bytes.len() as u64)?;
+    let raw = match bytes {
+        [0x89, b'P', b'N', b'G', ..] => super::png::decode(bytes, options),
+        [0xFF, 0xD8, 0xFF, ..] => super::jpeg::decode(bytes, options),
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
+            super::tiff::decode(bytes, options)
+        }
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => super::simple::decode_webp(bytes, options),
+        [b'P', b'1'..=b'7', b'\t' | b'\n' | b'\r' | b' ' | b'#', ..] => {
+            super::simple::decode_pnm(bytes, options)
+        }
+        [b'B', b'M', ..] => super::simple::decode_bmp(bytes, options),
+        _ => Err(unknown(bytes)),
+    }?;
+    raw.into_picture(options.container_compat)
+}
+
+/// EXIF orientation (1..=8) of an EXIF block, 1 where it has none.
+pub(super) fn orientation_of_exif(exif: &[u8]) -> u8 {
+    let exif = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
+    image::metadata::Orientation::from_exif_chunk(exif)
+        .map_or(1, image::metadata::Orientation::to_exif)
+}
+
+/// The whole file, refused by its size before it is read.
+fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>> {
+    let failed = |source| Error::io("read", path, source);
+    let file = File::open(path).map_err(failed)?;
+    options
+        .limits
+        .check_file(file.metadata().map_err(failed)?.len())?;
+    // A pipe has no length to ask for, and a file may grow meanwhile.
+    let mut bytes = Vec::new();
+    let cap = options.limits.max_file_bytes.saturating_add(1);
+    file.take(cap).read_to_end(&mut bytes).map_err(failed)?;
+    options.limits.check_file(bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+fn unknown(bytes: &[u8]) -> Error {
+    let known = "png, jpeg, tiff, bmp, webp and pnm can be read";
+    match bytes {
+        [] => Error::BadImage("picture file is empty".into()),
+        _ if bytes.get(128..132) == Some(b"DICM") => Error::Unsupported(format!(
+            "dicom file: recognised, but dicom is not supported yet; {known}"
+        )),
+        [b'G', b'I', b'F', b'8', ..] => {
+            Error::Unsupported(format!("gif file: not supported; {known}"))
+        }
+        [0, 0, 0, _, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
+            Error::Unsupported(format!("jpeg 2000 file: not supported; {known}"))
+        }
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => {
+            Error::Unsupported(format!("heif or avif file: not supported; {known}"))
+        }
+        _ => Error::BadImage(format!("not a picture file: {known}")),
+    }
 }

@@ -1,5 +1,7 @@
 //! What a file may ask of us before we believe it.
 
+use crate::{Error, Result};
+
 /// Limits that are checked before memory is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -17,4 +19,29 @@ impl Default for Limits {
             max_pixels: 1 << 28,
         }
     }
+}
+
+impl Limits {
+    /// Checks the size of a file.
+    pub(super) fn check_file(&self, bytes: u64) -> Result<()> {
+        check("file size in bytes", bytes, self.max_file_bytes)
+    }
+
+    /// Checks the size that a header claims.
+    pub(super) fn check_pixels(&self, width: u32, height: u32) -> Result<()> {
+        if width == 0 || height == 0 {
+            return Err(Error::BadImage(format!(
+                "picture header: expected sides above 0, got {width}x{height}"
+            )));
+        }
+        let pixels = u64::from(width) * u64::from(height);
+        check("picture size in pixels", pixels, self.max_pixels)
+    }
+}
+
+fn check(what: &'static str, got: u64, limit: u64) -> Result<()> {
+    if got > limit {
+        return Err(Error::Limit { what, got, limit });
+    }
+    Ok(())
 }

@@ -2,7 +2,13 @@
 
 mod decode;
 mod limits;
+mod raw;
+mod png;
+mod jpeg;
+mod tiff;
+mod simple;
 
+use decode::orientation_of_exif;
 pub use decode::{DecodeOptions, SourceInfo, decode, open, open_with};
 pub use limits::Limits;
 

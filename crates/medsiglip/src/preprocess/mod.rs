@@ -1,9 +1,39 @@
 //! Picture to [`PixelValues`]: the named pixel recipes. The only place that makes float pixels.
+//!
+//! | recipe | padding | resize | 16-bit sources |
+//! |---|---|---|---|
+//! | `eval-tf` | none | `tf.image.resize` bilinear, no antialias, truncated | rounded to 8 bits first |
+//! | `hf` | none | Pillow bicubic | rounded to 8 bits first |
+//! | `container` | square, zeros | Pillow bicubic | truncated to 8 bits first, as the container does |
+//! | `torchvision` | none | Pillow bilinear (antialiased) | rounded to 8 bits first |
+//! | `checkpoint` | none | the Pillow filter that the checkpoint names | rounded to 8 bits first |
+//!
+//! All but `checkpoint` then map the 8-bit levels to [-1, 1] with the very f32 numbers of `SiglipImageProcessor`.
+//! torchvision's `ToTensor` and `Normalize` and big_vision's `value_range(-1, 1)` give the same 256 numbers, bit for bit.
+//!
+//! Pillow itself reads 16-bit colour by its high byte; our rounding is nearer to the source by half a step on average.
 
 use std::path::Path;
 
+mod recipe;
+mod processor_config;
+mod depth;
+mod frame;
+mod resample;
+mod tf_resize;
+mod levels;
+
+use frame::Frame;
+use levels::{Levels, ONE_255TH};
+use resample::Filter;
+
 use crate::image::{DecodeOptions, Picture};
 use crate::{Error, Result};
+
+pub use recipe::{Padding, Recipe};
+
+/// Longest side of a picture: the weights of a resize grow with it.
+const MAX_SIDE: u32 = 1 << 22;
 
 /// Float pixels for the vision tower.
 ///
@@ -65,28 +95,13 @@ impl PixelValues {
     }
 }
 
-/// A named pixel recipe: which resize, which rounding (see the module docs for the table).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Recipe {
-    /// `eval-tf`: `tf.image.resize` bilinear, antialias off, truncated to 8 bits: big_vision, model card "to match evaluations".
-    EvalTf,
-    /// `hf`: Pillow bicubic on 8 bits: `SiglipImageProcessor`.
-    Hf,
-    /// `container`: zero pad to a square, then Pillow bicubic: the public serving container.
-    Container,
-    /// `torchvision`: Pillow bilinear, antialiased: the public fine-tuning notebooks.
-    Torchvision,
-    /// `checkpoint`: what the checkpoint's own `preprocessor_config.json` says.
-    Checkpoint,
-}
-
-/// Whether a picture is padded to a square before it is resized.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Padding {
-    /// `none`: the aspect ratio is warped.
-    None,
-    /// `square`: zeros around the centred picture (before = diff / 2, after the rest).
-    Square,
+/// How the picture gets its new size.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Resize {
+    Pillow(Filter),
+    TfBilinear,
+    /// The picture must have the size already.
+    Keep,
 }
 
 /// Pictures to pixel values by one recipe at one resolution.
@@ -95,6 +110,8 @@ pub struct Preprocessor {
     recipe: Recipe,
     padding: Padding,
     size: usize,
+    resize: Resize,
+    levels: Box<Levels>,
 }
 
 impl Preprocessor {
@@ -102,15 +119,44 @@ impl Preprocessor {
     /// `preprocessor_config` is the text of the checkpoint's `preprocessor_config.json`, needed for [`Recipe::Checkpoint`] alone.
     ///
     /// # Errors
-    /// `BAD_CONFIG` where the checkpoint's recipe is asked for and absent or not one we can follow exactly.
+    /// `BAD_CONFIG` where the checkpoint's recipe is asked for and absent or not one we can follow exactly;
+    /// `BAD_ARGUMENT` where `size` is zero or above 16384.
     pub fn new(
         recipe: Recipe,
         padding: Option<Padding>,
         size: usize,
         preprocessor_config: Option<&str>,
     ) -> Result<Self> {
-        let _ = (recipe, padding, size, preprocessor_config);
-        todo!()
+        if !(1..=16_384).contains(&size) {
+            return Err(Error::BadArgument(format!(
+                "picture size for the model: expected 1 to 16384, got {size}"
+            )));
+        }
+        let half = [0.5; 3];
+        let mut levels = Box::new(levels::levels(Some(ONE_255TH), Some((half, half))));
+        let resize = match recipe {
+            Recipe::EvalTf => Resize::TfBilinear,
+            Recipe::Hf | Recipe::Container => Resize::Pillow(Filter::Bicubic),
+            Recipe::Torchvision => Resize::Pillow(Filter::Bilinear),
+            Recipe::Checkpoint => {
+                let text = preprocessor_config.ok_or_else(|| {
+                    Error::BadConfig(
+                        "recipe checkpoint: the checkpoint has no preprocessor_config.json".into(),
+                    )
+                })?;
+                let config = processor_config::parse(text, size)?;
+                levels = config.levels;
+                config.filter.map_or(Resize::Keep, Resize::Pillow)
+            }
+        };
+        let padding = padding.unwrap_or(recipe.default_padding());
+        Ok(Self {
+            recipe,
+            padding,
+            size,
+            resize,
+            levels,
+        })
     }
 
     /// The recipe in use.
@@ -147,10 +193,36 @@ impl Preprocessor {
     /// What the model will see, before the numbers become floats: RGB, 8 bits, (size, size, 3).
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED` where padding would need too much memory.
+    /// `LIMIT_EXCEEDED` where a side is above 2^22 pixels; `BAD_IMAGE` where the recipe `checkpoint` does not
+    /// resize and the picture has another size than the model takes.
     pub fn view(&self, picture: &Picture) -> Result<Vec<u8>> {
-        let _ = picture;
-        todo!()
+        let side = picture.width().max(picture.height());
+        if side > MAX_SIDE {
+            return Err(Error::Limit {
+                what: "picture side in pixels",
+                got: side.into(),
+                limit: MAX_SIDE.into(),
+            });
+        }
+        let (samples, is_binary) = if self.recipe == Recipe::Container {
+            depth::to_container_8_bits(picture)
+        } else {
+            (depth::to_8_bits(picture), false)
+        };
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let channels = usize::from(picture.channels());
+        let frame = Frame::new(&samples, width, height, channels, self.padding);
+        let mut view = self.resize(&frame)?;
+        if is_binary {
+            // Resized as 0 and 1, and 1 is white to the model: normalisation skips the division by 255 too.
+            view.iter_mut()
+                .for_each(|v| *v = if *v == 0 { 0 } else { 255 });
+        }
+        Ok(if channels == 1 {
+            view.into_iter().flat_map(|v| [v; 3]).collect()
+        } else {
+            view
+        })
     }
 
     /// The picture as float pixels, (1, 3, size, size).
@@ -158,7 +230,36 @@ impl Preprocessor {
     /// # Errors
     /// As [`Preprocessor::view`].
     pub fn pixel_values(&self, picture: &Picture) -> Result<PixelValues> {
-        let _ = picture;
-        todo!()
+        let view = self.view(picture)?;
+        let mut data = Vec::with_capacity(view.len());
+        for (channel, levels) in self.levels.iter().enumerate() {
+            data.extend(
+                view.iter()
+                    .skip(channel)
+                    .step_by(3)
+                    .map(|&v| levels[usize::from(v)]),
+            );
+        }
+        PixelValues::new(1, self.size, data)
+    }
+
+    fn resize(&self, frame: &Frame) -> Result<Vec<u8>> {
+        match self.resize {
+            Resize::Pillow(filter) => Ok(resample::resize(frame, self.size, filter)),
+            Resize::TfBilinear => Ok(tf_resize::resize(frame, self.size)),
+            Resize::Keep if frame.x.is_identity(self.size) && frame.y.is_identity(self.size) => {
+                Ok(frame.data.to_vec())
+            }
+            Resize::Keep => Err(Error::BadImage(format!(
+                "the checkpoint's recipe does not resize (do_resize is false): expected a picture of {size}x{size} \
+                 pixels without padding, got {}x{}",
+                frame.x.len,
+                frame.y.len,
+                size = self.size
+            ))),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

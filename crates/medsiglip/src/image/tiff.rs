@@ -1,0 +1,233 @@
+//! TIFF to [`Raw`]: the first page, 1 to 16 bits, gray, RGB, alpha and CMYK.
+//!
+//! Refused by name: palettes, `YCbCr`, Lab, float, signed and 32-bit samples, JPEG inside TIFF, Aperio slides.
+
+use std::io::Cursor;
+
+use tiff::ColorType;
+use tiff::decoder::{Decoder, DecodingResult, Limits};
+use tiff::tags::Tag;
+use tiff::{TiffError, TiffFormatError};
+
+use super::png::unpack;
+use super::raw::{Layout, Raw, high_bytes};
+use super::{DecodeOptions, Samples};
+use crate::{Error, Result};
+
+type TiffDecoder<'a> = Decoder<Cursor<&'a [u8]>>;
+
+pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Raw> {
+    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(bad_tiff)?;
+    let (width, height) = decoder.dimensions().map_err(bad_tiff)?;
+    options.limits.check_pixels(width, height)?;
+    refuse_slides(&mut decoder)?;
+    let (layout, depth) = layout(&mut decoder)?;
+
+    let limit = usize::try_from(options.limits.max_pixels.saturating_mul(8)).unwrap_or(usize::MAX);
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = limit;
+    limits.intermediate_buffer_size = limit;
+    decoder = decoder.with_limits(limits);
+    let mut stored = DecodingResult::U8(Vec::new());
+    let planes = decoder
+        .read_image_to_buffer(&mut stored)
+        .map_err(bad_tiff)?
+        .planes;
+    let row_samples = width as usize * layout.channels();
+    let samples = full_range(stored, depth, row_samples, planes)?;
+    let got = match &samples {
+        Samples::U8(v) => v.len(),
+        Samples::U16(v) => v.len(),
+    };
+    let expected = row_samples * height as usize;
+    if got != expected {
+        return Err(Error::Unsupported(format!(
+            "tiff: expected {expected} samples of {layout:?}, got {got}: extra channels are not supported"
+        )));
+    }
+
+    let mut raw = Raw {
+        width,
+        height,
+        layout,
+        samples,
+        // Pillow applies the tag while it opens a TIFF, so the container sees it applied too.
+        orientation: orientation(&mut decoder)?,
+        format: "tiff",
+        color: format!("{}{depth}", color_name(layout)),
+        warnings: Vec::new(),
+    };
+    if decoder.more_images() {
+        raw.warnings
+            .push("tiff of several pages: the first was read".into());
+    }
+    adapt(&mut raw, &mut decoder, options.container_compat)?;
+    Ok(raw)
+}
+
+/// Alpha multiplied in is divided out, as Pillow does (`RGBa`). For the container, 16-bit colour keeps its
+/// high byte and 16-bit white-is-zero gray stays inverted, both as Pillow reads them.
+fn adapt(raw: &mut Raw, decoder: &mut TiffDecoder, container_compat: bool) -> Result<()> {
+    let extra = tag_numbers(decoder, Tag::ExtraSamples)?;
+    if raw.layout == Layout::Rgba && extra.first() == Some(&1) {
+        match &mut raw.samples {
+            Samples::U8(v) => v.chunks_exact_mut(4).for_each(unpremultiply8),
+            Samples::U16(v) => v.chunks_exact_mut(4).for_each(unpremultiply16),
+        }
+    }
+    if !container_compat {
+        return Ok(());
+    }
+    let white_is_zero = tag_numbers(decoder, Tag::PhotometricInterpretation)?.first() == Some(&0);
+    if let Samples::U16(v) = &mut raw.samples {
+        if raw.layout == Layout::Gray {
+            if white_is_zero {
+                v.iter_mut().for_each(|v| *v = u16::MAX - *v);
+                raw.warnings
+                    .push("white-is-zero gray was not inverted, as in the container".into());
+            }
+        } else {
+            raw.samples = Samples::U8(high_bytes(v));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_slides(decoder: &mut TiffDecoder) -> Result<()> {
+    let description = decoder
+        .get_tag_ascii_string(Tag::ImageDescription)
+        .unwrap_or_default();
+    if description.starts_with("Aperio") {
+        return Err(Error::Unsupported(
+            "whole-slide file (Aperio): recognised, but slides are not supported yet; cut tiles from it first".into(),
+        ));
+    }
+    Ok(())
+}
+
+fn layout(decoder: &mut TiffDecoder) -> Result<(Layout, u8)> {
+    let color = decoder.colortype().map_err(bad_tiff)?;
+    let format = tag_numbers(decoder, Tag::SampleFormat)?;
+    if let Some(code) = format.iter().find(|&&f| f != 1) {
+        return Err(Error::Unsupported(format!(
+            "tiff: expected unsigned integer samples (sample format 1), got sample format {code}; \
+             signed and float pictures need a stated intensity range"
+        )));
+    }
+    let (layout, depth) = match color {
+        ColorType::Gray(depth) => (Layout::Gray, depth),
+        ColorType::GrayA(depth)
+        | ColorType::Multiband {
+            bit_depth: depth,
+            num_samples: 2,
+        } => (Layout::GrayAlpha, depth),
+        ColorType::RGB(depth) => (Layout::Rgb, depth),
+        ColorType::RGBA(depth) => (Layout::Rgba, depth),
+        ColorType::CMYK(depth) => (Layout::Cmyk, depth),
+        other => {
+            return Err(Error::Unsupported(format!(
+                "tiff: expected gray, RGB or CMYK samples, got {other:?}"
+            )));
+        }
+    };
+    if !(matches!(depth, 8 | 16) || (layout == Layout::Gray && matches!(depth, 1 | 2 | 4))) {
+        return Err(Error::Unsupported(format!(
+            "tiff: expected 8 or 16 bits a sample (1, 2, 4 for gray), got {depth}"
+        )));
+    }
+    Ok((layout, depth))
+}
+
+fn full_range(
+    stored: DecodingResult,
+    depth: u8,
+    row_samples: usize,
+    planes: usize,
+) -> Result<Samples> {
+    match stored {
+        DecodingResult::U8(v) if depth < 8 => {
+            let scale = (255 / ((1_u32 << depth) - 1)) as u8;
+            Ok(Samples::U8(unpack(&v, row_samples, depth, scale)))
+        }
+        DecodingResult::U8(v) => Ok(Samples::U8(interleave(v, planes))),
+        DecodingResult::U16(v) => Ok(Samples::U16(interleave(v, planes))),
+        _ => Err(Error::Unsupported(
+            "tiff: expected samples of at most 16 bits".into(),
+        )),
+    }
+}
+
+/// (planes, pixels) to (pixels, planes).
+fn interleave<T: Copy>(stored: Vec<T>, planes: usize) -> Vec<T> {
+    if planes <= 1 {
+        return stored;
+    }
+    let pixels = stored.len() / planes;
+    let mut out = Vec::with_capacity(stored.len());
+    for pixel in 0..pixels {
+        out.extend((0..planes).map(|plane| stored[plane * pixels + pixel]));
+    }
+    out
+}
+
+/// Pillow's `unpackRGBa` (`src/libImaging/Unpack.c`).
+fn unpremultiply8(pixel: &mut [u8]) {
+    let alpha = u32::from(pixel[3]);
+    if alpha != 0 && alpha != 255 {
+        pixel[..3]
+            .iter_mut()
+            .for_each(|v| *v = (255 * u32::from(*v) / alpha).min(255) as u8);
+    } else if alpha == 0 {
+        pixel[..3].fill(0);
+    }
+}
+
+fn unpremultiply16(pixel: &mut [u16]) {
+    let alpha = u32::from(pixel[3]);
+    pixel[..3].iter_mut().for_each(|v| {
+        *v = (65_535 * u32::from(*v))
+            .checked_div(alpha)
+            .unwrap_or(0)
+            .min(65_535) as u16
+    });
+}
+
+fn orientation(decoder: &mut TiffDecoder) -> Result<u8> {
+    let value = tag_numbers(decoder, Tag::Orientation)?.first().copied();
+    Ok(value
+        .and_then(|v| u8::try_from(v).ok())
+        .filter(|v| (1..=8).contains(v))
+        .unwrap_or(1))
+}
+
+/// The numbers of a tag, empty where it is absent.
+fn tag_numbers(decoder: &mut TiffDecoder, tag: Tag) -> Result<Vec<u16>> {
+    Ok(decoder
+        .find_tag_unsigned_vec(tag)
+        .map_err(bad_tiff)?
+        .unwrap_or_default())
+}
+
+fn color_name(layout: Layout) -> &'static str {
+    match layout {
+        Layout::Gray => "gray",
+        Layout::GrayAlpha => "gray-alpha",
+        Layout::Rgb => "rgb",
+        Layout::Rgba => "rgba",
+        Layout::Cmyk => "cmyk",
+    }
+}
+
+fn bad_tiff(error: TiffError) -> Error {
+    match error {
+        TiffError::UnsupportedError(what) => Error::Unsupported(format!("tiff: {what}")),
+        TiffError::FormatError(TiffFormatError::RequiredTagNotFound(tag)) => {
+            Error::BadImage(format!("tiff: required tag {tag:?} is missing"))
+        }
+        // Sizes were checked against our limits before: the file contradicts its own header.
+        TiffError::LimitsExceeded => {
+            Error::BadImage("tiff: a table or strip is larger than its picture allows".into())
+        }
+        other => Error::BadImage(format!("tiff: {other}")),
+    }
+}
