@@ -5,7 +5,8 @@
     python scripts/make_pixel_golden.py eval-tf      # TensorFlow (its own environment)
 
 Versions that made the checked-in files:
-    numpy 2.4.6, Pillow 13.0.0 (libjpeg-turbo 3.2.0), transformers 4.51.3, torch 2.15.0, torchvision 0.29.2
+    numpy 2.4.6, Pillow 11.2.1 (libjpeg-turbo 3.1.0), transformers 4.51.3, torch 2.15.0, torchvision 0.29.2
+    (11.2.1 is the serving container's Pillow; 13 resizes tall pictures in another order of passes)
     tensorflow-cpu 2.21.0, numpy 2.4.6
 
 With --compare LIST.txt DIR it makes nothing: it writes each listed file's view by every recipe into DIR,
