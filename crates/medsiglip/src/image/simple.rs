@@ -50,7 +50,8 @@ pub(super) fn decode_webp(bytes: &[u8], options: &DecodeOptions) -> Result<Raw> 
     Ok(raw)
 }
 
-/// PNM samples run to the file's own maximum: they are scaled to the full range here.
+/// PNM samples run to the file's own maximum. The decoder scales them to the full range with another
+/// rounding than Pillow's, so its scaling is undone (it loses nothing) and Pillow's is done.
 pub(super) fn decode_pnm(bytes: &[u8], options: &DecodeOptions) -> Result<Raw> {
     let decoder = PnmDecoder::new(Cursor::new(bytes)).map_err(|e| bad("pnm", e))?;
     let header = decoder.header();
@@ -67,21 +68,20 @@ pub(super) fn decode_pnm(bytes: &[u8], options: &DecodeOptions) -> Result<Raw> {
                 .into(),
         ));
     }
+    let rescale = |v: u32, full: u32, out_max: u32| {
+        let stored = (u64::from(v) * u64::from(maximum) + u64::from(full / 2)) / u64::from(full);
+        scale(stored as u32, maximum, out_max)
+    };
+    let to_8_bits = |v: u32, full: u32| rescale(v, full, 255) as u8;
     raw.samples = match raw.samples {
-        Samples::U8(v) => Samples::U8(
-            v.into_iter()
-                .map(|s| scale(s.into(), maximum, 255) as u8)
-                .collect(),
-        ),
+        Samples::U8(v) => Samples::U8(v.into_iter().map(|s| to_8_bits(s.into(), 255)).collect()),
         // Pillow reads PNM colour of more than 8 bits as 8 bits.
-        Samples::U16(v) if options.container_compat => Samples::U8(
-            v.into_iter()
-                .map(|s| scale(s.into(), maximum, 255) as u8)
-                .collect(),
-        ),
+        Samples::U16(v) if options.container_compat => {
+            Samples::U8(v.into_iter().map(|s| to_8_bits(s.into(), 65_535)).collect())
+        }
         Samples::U16(v) => Samples::U16(
             v.into_iter()
-                .map(|s| scale(s.into(), maximum, 65_535) as u16)
+                .map(|s| rescale(s.into(), 65_535, 65_535) as u16)
                 .collect(),
         ),
     };

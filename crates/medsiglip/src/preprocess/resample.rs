@@ -2,6 +2,10 @@
 //!
 //! A port of the arithmetic of `src/libImaging/Resample.c` (8 bits per channel): the filter is sampled in
 //! f64, its weights are rounded to 22 fractional bits, each of the two passes sums in i32 and clips to 8 bits.
+//! The horizontal pass comes first, as in every Pillow before 13 (the container pins 11.2.1, and the model was
+//! trained and evaluated before). Pillow 13 takes the vertical pass first where the height shrinks much more than
+//! the width: its tall pictures differ from ours, and from those of its own past.
+//!
 //! Zeros add nothing to such a sum, so the padding is never made: the weights that would meet it are left out.
 
 use std::f64::consts::PI;
