@@ -266,10 +266,9 @@ impl Model {
     pub fn scores(&self, images: &Embeddings, texts: &Embeddings) -> Result<Scores> {
         let logit = self.logit()?;
         let cosine = images.cosine(texts)?;
-        let logits: Vec<f32> = cosine.iter().map(|c| logit.of(*c)).collect();
         Ok(Scores {
-            probability: logits.iter().map(|l| logit.probability(*l)).collect(),
-            logit: logits,
+            logit: cosine.iter().map(|c| logit.of(*c)).collect(),
+            probability: cosine.iter().map(|c| logit.probability(*c)).collect(),
             cosine,
         })
     }
@@ -316,20 +315,29 @@ pub struct Logit {
 }
 
 impl Logit {
+    /// `exp(scale)`, what a cosine is multiplied by.
+    pub fn temperature(self) -> f64 {
+        f64::from(self.scale).exp()
+    }
+
     /// `exp(scale) * cosine + bias`.
     pub fn of(self, cosine: f32) -> f32 {
-        self.scale.exp() * cosine + self.bias
+        (self.temperature() * f64::from(cosine) + f64::from(self.bias)) as f32
     }
 
     /// `sigmoid(logit)`: the probability that a pair belongs together, whatever else it is compared with.
-    pub fn probability(self, logit: f32) -> f32 {
-        // Written so that no logit overflows.
-        let small = (-logit.abs()).exp();
-        if logit >= 0.0 {
-            1.0 / (1.0 + small)
-        } else {
-            small / (1.0 + small)
-        }
+    pub fn probability(self, cosine: f32) -> f32 {
+        sigmoid(self.temperature() * f64::from(cosine) + f64::from(self.bias)) as f32
+    }
+}
+
+/// `1 / (1 + e^-x)`, without overflow for any x.
+pub(crate) fn sigmoid(x: f64) -> f64 {
+    let small = (-x.abs()).exp();
+    if x >= 0.0 {
+        1.0 / (1.0 + small)
+    } else {
+        small / (1.0 + small)
     }
 }
 

@@ -74,7 +74,7 @@ fn check_scores(golden: &Golden, checkpoint: &Checkpoint) {
     let cosine = pooled(&images).cosine(pooled(&texts)).unwrap();
     let logits: Vec<f32> = cosine.iter().map(|c| logit.of(*c)).collect();
     golden.check("logits_per_image", &logits);
-    let probability: Vec<f32> = logits.iter().map(|l| logit.probability(*l)).collect();
+    let probability: Vec<f32> = cosine.iter().map(|c| logit.probability(*c)).collect();
     golden.check("probability", &probability);
 }
 

@@ -54,7 +54,7 @@ impl ZeroShot {
             absent
                 .map(|absent| scores::class_embeddings(&embeddings, &absent))
                 .transpose()?,
-            (model.logit_scale(), model.logit_bias()),
+            model.logit()?,
         )?;
         Ok(Self {
             set,

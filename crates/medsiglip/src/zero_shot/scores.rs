@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::embedding::Embeddings;
+use crate::model::{Logit, sigmoid};
 use crate::{Error, Result};
 
 /// One class's score for one image.
@@ -26,15 +27,14 @@ pub struct Classifier {
     labels: Vec<String>,
     present: Embeddings,
     absent: Option<Embeddings>,
-    scale: f64,
-    bias: f64,
+    logit: Logit,
 }
 
 impl Classifier {
     /// A classifier of C classes.
     ///
     /// `present` and, where each class is scored against its absence, `absent` are class embeddings,
-    /// (C, D); `logit` is the checkpoint's `(logit_scale, logit_bias)`, the scale as a logarithm.
+    /// (C, D); `logit` is the model's [`crate::Model::logit`].
     ///
     /// # Errors
     /// `BAD_ARGUMENT` where the counts or widths differ, or the scale is not finite.
@@ -42,7 +42,7 @@ impl Classifier {
         labels: Vec<String>,
         present: Embeddings,
         absent: Option<Embeddings>,
-        logit: (f32, f32),
+        logit: Logit,
     ) -> Result<Self> {
         let fits = |e: &Embeddings| e.len() == labels.len() && e.dim() == present.dim();
         if labels.is_empty() || !fits(&present) || !absent.as_ref().is_none_or(fits) {
@@ -52,19 +52,17 @@ impl Classifier {
                 present.len()
             )));
         }
-        let (scale, bias) = (f64::from(logit.0).exp(), f64::from(logit.1));
-        if !scale.is_finite() || !bias.is_finite() {
+        if !logit.temperature().is_finite() || !logit.bias.is_finite() {
             return Err(Error::BadArgument(format!(
                 "classifier: expected a finite temperature and bias, got exp({}) and {}",
-                logit.0, logit.1
+                logit.scale, logit.bias
             )));
         }
         Ok(Self {
             labels,
             present: present.normalized(),
             absent: absent.map(Embeddings::normalized),
-            scale,
-            bias,
+            logit,
         })
     }
 
@@ -93,15 +91,16 @@ impl Classifier {
         let classes = self.labels.len();
         let present = images.cosine(&self.present)?;
         let absent = self.absent.as_ref().map(|a| images.cosine(a)).transpose()?;
+        let scale = self.logit.temperature();
         let score_image = |(image, cosines): (usize, &[f32])| {
-            let scaled: Vec<f64> = cosines.iter().map(|c| self.scale * f64::from(*c)).collect();
+            let scaled: Vec<f64> = cosines.iter().map(|c| scale * f64::from(*c)).collect();
             let shares = match &absent {
                 None => softmax(&scaled),
                 Some(absent) => {
                     let of_image = absent.iter().skip(image * classes);
                     let pairs = scaled.iter().zip(of_image);
                     pairs
-                        .map(|(p, a)| sigmoid(p - self.scale * f64::from(*a)))
+                        .map(|(p, a)| sigmoid(p - scale * f64::from(*a)))
                         .collect()
                 }
             };
@@ -115,12 +114,11 @@ impl Classifier {
     }
 
     fn score(&self, label: &str, cosine: f32, share: f64) -> ClassScore {
-        let logit = self.scale * f64::from(cosine) + self.bias;
         ClassScore {
             label: label.to_owned(),
             cosine,
-            logit: logit as f32,
-            probability: sigmoid(logit) as f32,
+            logit: self.logit.of(cosine),
+            probability: self.logit.probability(cosine),
             softmax: share as f32,
         }
     }
@@ -149,15 +147,6 @@ pub(super) fn class_embeddings(prompts: &Embeddings, classes: &[Vec<usize>]) -> 
         data.extend(mean.iter().map(|x| (x / norm) as f32));
     }
     Embeddings::new(dim, data)
-}
-
-/// `1 / (1 + exp(-x))` without overflow.
-fn sigmoid(x: f64) -> f64 {
-    if x >= 0.0 {
-        1.0 / (1.0 + (-x).exp())
-    } else {
-        x.exp() / (1.0 + x.exp())
-    }
 }
 
 /// `exp(x) / sum(exp(x))` without overflow.

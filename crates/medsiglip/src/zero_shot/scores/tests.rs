@@ -6,7 +6,11 @@ fn classifier(binary: bool) -> Classifier {
     let absent = Embeddings::new(3, vec![0., 0., 1., 0., 1., 1., 1., 1., 1.]).unwrap();
     let labels = ["a", "b", "c"].map(String::from).to_vec();
     let logit = (10f32.ln(), -5.0);
-    Classifier::new(labels, present, binary.then_some(absent), logit).unwrap()
+    Classifier::new(labels, present, binary.then_some(absent), pair(logit)).unwrap()
+}
+
+fn pair((scale, bias): (f32, f32)) -> Logit {
+    Logit { scale, bias }
 }
 
 fn images() -> Embeddings {
@@ -103,13 +107,13 @@ fn ties_share_and_one_class_has_all() {
         vec!["a".into(), "b".into()],
         same.clone(),
         None,
-        (4.7, -16.),
+        pair((4.7, -16.)),
     )
     .unwrap();
     let scores = &two.scores(&image).unwrap()[0];
     assert_eq!((scores[0].softmax, scores[1].softmax), (0.5, 0.5));
     let alone = Embeddings::new(2, vec![1., 0.]).unwrap();
-    let one = Classifier::new(vec!["a".into()], alone, None, (4.7, -16.)).unwrap();
+    let one = Classifier::new(vec!["a".into()], alone, None, pair((4.7, -16.))).unwrap();
     assert_eq!(one.scores(&image).unwrap()[0][0].softmax, 1.0);
 }
 
@@ -122,7 +126,8 @@ fn extreme_temperatures_give_numbers() {
     for logit_scale in [-80.0, 0.0, 80.0] {
         for absent in [None, Some(absent.clone())] {
             let classifier =
-                Classifier::new(labels(), present.clone(), absent, (logit_scale, 1.0)).unwrap();
+                Classifier::new(labels(), present.clone(), absent, pair((logit_scale, 1.0)))
+                    .unwrap();
             for score in &classifier.scores(&image).unwrap()[0] {
                 assert!((0.0..=1.0).contains(&score.softmax), "{score:?}");
                 assert!((0.0..=1.0).contains(&score.probability), "{score:?}");
@@ -130,7 +135,7 @@ fn extreme_temperatures_give_numbers() {
         }
     }
     for logit in [(f32::NAN, 0.0), (1000.0, 0.0), (0.0, f32::INFINITY)] {
-        let error = Classifier::new(labels(), present.clone(), None, logit).unwrap_err();
+        let error = Classifier::new(labels(), present.clone(), None, pair(logit)).unwrap_err();
         assert_eq!(error.code(), "BAD_ARGUMENT");
     }
 }
@@ -143,7 +148,7 @@ fn other_widths_are_refused() {
         "BAD_ARGUMENT"
     );
     let few = Embeddings::new(3, vec![1., 0., 0.]).unwrap();
-    assert!(Classifier::new(vec!["a".into(), "b".into()], few, None, (0., 0.)).is_err());
+    assert!(Classifier::new(vec!["a".into(), "b".into()], few, None, pair((0., 0.))).is_err());
     let none = Embeddings::new(3, Vec::new()).unwrap();
     assert!(classifier(true).scores(&none).unwrap().is_empty());
 }
