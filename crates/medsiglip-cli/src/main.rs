@@ -1,1 +1,41 @@
-fn main() {}
+//! `medsiglip`: medical pictures and text to embeddings and zero-shot scores, on the command line.
+//!
+//! Reading order: [`args`] (what was asked) → [`inputs`] (what there is to do) → [`commands`] (the work),
+//! which share [`run`] (chunk after chunk: decode, encode, keep), [`journal`] (what is done already)
+//! and [`output`] (the file formats). Standard output carries data alone; [`messages`] go to standard error.
+
+mod args;
+mod inputs;
+mod commands;
+mod run;
+mod batches;
+mod journal;
+mod output;
+mod progress;
+mod messages;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use messages::Exit;
+
+fn main() -> ExitCode {
+    messages::replace_panic_hook();
+    let cli = match args::parse() {
+        Ok(cli) => cli,
+        Err(exit) => return exit.into(),
+    };
+    messages::set_quiet(cli.quiet);
+    let exit = dispatch(cli).unwrap_or_else(|failure| failure.report());
+    exit.into()
+}
+
+fn dispatch(cli: Cli) -> messages::Result<Exit> {
+    match cli.command {
+        Command::Embed(args) => commands::embed::run(&args),
+        Command::Classify(args) => commands::classify::run(&args),
+        Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Convert(args) => commands::convert::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
+    }
+}

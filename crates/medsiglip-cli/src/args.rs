@@ -1,0 +1,419 @@
+//! The command line: every flag, with one name in every command that has it.
+
+use std::env::consts::{ARCH, OS};
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use medsiglip::checkpoint::{DEFAULT_MODEL, Dtype, ModelSource, OpenOptions, PositionResampling};
+use medsiglip::image::{DecodeOptions, Limits};
+use medsiglip::model::Device;
+use medsiglip::preprocess::{Padding, Preprocessor, Recipe};
+use medsiglip::tokenizer::Canonicalizer;
+use medsiglip::{LoadOptions, Model};
+
+use crate::messages::{self, Exit};
+use crate::progress;
+
+#[cfg(debug_assertions)]
+const PROFILE: &str = "debug";
+#[cfg(not(debug_assertions))]
+const PROFILE: &str = "release";
+
+/// Version, system and profile of this build.
+static BUILD: LazyLock<String> = LazyLock::new(|| {
+    let (version, arch, os) = (env!("CARGO_PKG_VERSION"), ARCH, OS);
+    format!("{version} ({arch} {os}, {PROFILE} build)")
+});
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 all done; 1 some inputs failed (each is listed on standard error); \
+2 nothing could be done; 130 interrupted.
+
+For research and development. Not for clinical use.";
+
+/// Medical pictures and text to MedSigLIP embeddings and zero-shot scores.
+#[derive(Debug, Parser)]
+#[command(name = "medsiglip", version, long_version = BUILD.as_str(), after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Show no progress and no notes; errors and warnings stay.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Embed(EmbedArgs),
+    Classify(ClassifyArgs),
+    Inspect(InspectArgs),
+    Convert(ConvertArgs),
+    Completions(CompletionsArgs),
+}
+
+/// Embed pictures and texts.
+///
+/// Each distinct path and text is encoded once and gives one row, pictures first, each in the order given.
+/// Embeddings are the model's pooled outputs, not normalized (as Hugging Face's `get_image_features`),
+/// unless --normalized is given. Memory does not grow with the number of inputs.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct EmbedArgs {
+    /// Picture files, folders (searched recursively, hidden files skipped), quoted patterns such as "scans/**/*.png",
+    /// or `-` for standard input: one path a line, or a CSV with a column `path` (or `image`) and/or `text`
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// A text to embed; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub text: Vec<String>,
+    /// A file of texts to embed, one a line
+    #[arg(long, value_name = "FILE")]
+    pub texts_from: Option<PathBuf>,
+    /// Divide every embedding by its L2 norm
+    #[arg(long)]
+    pub normalized: bool,
+    /// File format [default: by the extension of --output, else jsonl]
+    #[arg(long, value_enum)]
+    pub format: Option<EmbedFormat>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub pixels: PixelArgs,
+    #[command(flatten)]
+    pub text_args: TextArgs,
+    #[command(flatten)]
+    pub batch: BatchArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Score pictures against classes described by text (zero-shot).
+///
+/// For every class: the cosine similarity, the model's own sigmoid probability that picture and class belong
+/// together, and the softmax share among the classes. Not for clinical use.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct ClassifyArgs {
+    /// Picture files, folders, quoted patterns, or `-` for a list or CSV on standard input, as for `embed`
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub classes: ClassesArgs,
+    /// Form of the scores [default: by the extension of --output; a table on a terminal, else jsonl]
+    #[arg(long, value_enum)]
+    pub format: Option<ClassifyFormat>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub pixels: PixelArgs,
+    #[command(flatten)]
+    pub text_args: TextArgs,
+    #[command(flatten)]
+    pub batch: BatchArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where the classes come from: exactly one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ClassesArgs {
+    /// Classes, comma-separated; each is its own prompt
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+    pub labels: Vec<String>,
+    /// A TOML file of classes and their prompts
+    #[arg(long, value_name = "FILE")]
+    pub prompts: Option<PathBuf>,
+    /// A published prompt set
+    #[arg(long, value_name = "NAME")]
+    pub task: Option<String>,
+}
+
+/// Show what a picture or a checkpoint is, and what the model will see.
+///
+/// For a picture, the view is the 8-bit picture at the model's resolution, after the pixel recipe.
+/// No weights are needed: without --model, the recipe is `hf` at 448 pixels.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A picture; or a checkpoint: a folder, a .npz file, or a hub id
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Take resolution and recipe from this model's configuration
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<ModelSource>,
+    /// Height and width that the model sees, in pixels [default: the model's, else 448]
+    #[arg(long, value_name = "PIXELS")]
+    pub resolution: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub pixels: PixelArgs,
+    /// Where to write the view, as PNG [default: no view is written]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace an existing output
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Text for a person, or JSON
+    #[arg(long, value_enum, default_value_t = InspectFormat::Text)]
+    pub format: InspectFormat,
+}
+
+/// Write a checkpoint as safetensors: another format, type or resolution.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// The folder to write; it must be empty or not exist
+    #[arg(long, short, value_name = "FOLDER")]
+    pub output: PathBuf,
+    /// Start a new file of weights at this size, for example 5GB [default: the library's]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_shard_size: Option<NonZeroU64>,
+}
+
+/// Print a completion script for a shell.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Which weights, and how they are stored.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct SourceArgs {
+    /// A folder, a big_vision .npz file, or a hub id with an optional @revision
+    #[arg(long, value_name = "MODEL", env = "MEDSIGLIP_MODEL", default_value = DEFAULT_MODEL)]
+    pub model: ModelSource,
+    /// A second checkpoint that gives the pooling head and text tower that the first one lacks
+    #[arg(long, value_name = "MODEL")]
+    pub head_from: Option<ModelSource>,
+    /// Storage type of the weights [default: as stored]
+    #[arg(long, value_parser = one_of::<Dtype>(&["f32", "bf16", "f16"]))]
+    pub dtype: Option<Dtype>,
+    /// Height and width that the model sees, in pixels [default: the checkpoint's]
+    #[arg(long, value_name = "PIXELS")]
+    pub resolution: Option<NonZeroUsize>,
+    /// How position embeddings are resampled where the resolution is not the checkpoint's
+    #[arg(long, default_value = "bigvision",
+          value_parser = one_of::<PositionResampling>(&["bigvision", "area", "bicubic"]))]
+    pub positions: PositionResampling,
+}
+
+/// Which model, and where it runs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Where the model runs
+    #[arg(long, default_value = "auto", value_parser = one_of::<Device>(&["auto", "cpu"]))]
+    pub device: Device,
+    /// Threads for decoding and for the model [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// How a picture becomes numbers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pictures")]
+pub struct PixelArgs {
+    /// Pixel recipe [default: what the checkpoint says, else hf]
+    #[arg(long, value_parser = one_of::<Recipe>(&["eval-tf", "hf", "container", "torchvision", "checkpoint"]))]
+    pub recipe: Option<Recipe>,
+    /// Pad pictures to a square before the resize [default: the recipe's]
+    #[arg(long, value_parser = one_of::<Padding>(&["none", "square"]))]
+    pub pad: Option<Padding>,
+    /// Refuse pictures with more pixels than this
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels)]
+    pub max_pixels: u64,
+}
+
+/// How a text becomes tokens.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Texts")]
+pub struct TextArgs {
+    /// How texts are cleaned before they are tokenized
+    #[arg(long, default_value = "hf-slow",
+          value_parser = one_of::<Canonicalizer>(&["hf-slow", "hf-fast", "bigvision", "bigvision-zeroshot", "open-clip"]))]
+    pub canonicalizer: Canonicalizer,
+}
+
+/// How the work is cut.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Work")]
+pub struct BatchArgs {
+    /// Inputs that are encoded, and kept, together
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub batch_size: NonZeroUsize,
+    /// Stop at the first input that fails
+    #[arg(long)]
+    pub fail_fast: bool,
+}
+
+/// Where results go.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// The file to write, whole or not at all; finished work is kept in FILE.part until then [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace an existing output
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Go on with an interrupted run of the same command
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// File formats of `embed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EmbedFormat {
+    /// One JSON object a line, failed inputs among them
+    Jsonl,
+    /// Columns id, kind, e0, e1, ...; FILE.provenance.json beside it
+    Csv,
+    /// A float32 array (N, D); FILE's stem .ids.csv and FILE.provenance.json beside it
+    Npy,
+    /// Columns id, kind, embedding; provenance in the file's metadata
+    Parquet,
+}
+
+/// Forms of the scores of `classify`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClassifyFormat {
+    /// A table a picture, best class first
+    Table,
+    /// One JSON object a picture
+    Jsonl,
+    /// One line a picture and class
+    Csv,
+}
+
+/// Forms of `inspect`'s answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InspectFormat {
+    /// For a person
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// Reads the command line. A wrong one, `--help` and `--version` are answered here.
+pub fn parse() -> Result<Cli, Exit> {
+    Cli::try_parse().map_err(|error| {
+        if !error.use_stderr() {
+            let _ = error.print();
+            return Exit::Done;
+        }
+        let text = error.render().to_string();
+        let text = text.trim_end().replace(
+            "\n\nFor more information, try '--help'.",
+            "\nhint: see --help",
+        );
+        messages::say(match text.strip_prefix("error: ") {
+            Some(rest) => format!("error[BAD_ARGUMENT]: {rest}"),
+            None => text.to_owned(),
+        });
+        Exit::NothingDone
+    })
+}
+
+impl SourceArgs {
+    /// How the checkpoint is opened.
+    pub fn open_options(&self) -> OpenOptions {
+        OpenOptions {
+            resolution: self.resolution.map(NonZeroUsize::get),
+            positions: self.positions,
+            dtype: self.dtype,
+            head_from: self.head_from.clone(),
+            progress: Some(progress::download),
+        }
+    }
+}
+
+impl ModelArgs {
+    /// Loads the model.
+    pub fn load(&self, pixels: &PixelArgs, texts: &TextArgs) -> medsiglip::Result<Model> {
+        let options = LoadOptions {
+            checkpoint: self.source.open_options(),
+            recipe: pixels.recipe,
+            padding: pixels.pad,
+            canonicalizer: texts.canonicalizer,
+            device: self.device,
+            threads: self.threads.map(NonZeroUsize::get),
+        };
+        Model::load(&self.source.model, &options)
+    }
+
+    /// Threads that decode pictures.
+    pub fn decode_threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.threads.unwrap_or_else(cores).get()
+    }
+}
+
+impl PixelArgs {
+    /// How picture files are read for `preprocessor`.
+    pub fn decode_options(&self, preprocessor: &Preprocessor) -> DecodeOptions {
+        let mut options = preprocessor.decode_options();
+        options.limits.max_pixels = self.max_pixels;
+        options
+    }
+}
+
+/// A value that has one of `names`, by the library's own reading of it.
+fn one_of<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = medsiglip::Error> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names.iter().copied()).try_map(|name| name.parse::<T>())
+}
+
+/// `5GB`, `500MiB`, `1000000`: a number of bytes.
+fn parse_size(text: &str) -> Result<NonZeroU64, String> {
+    const UNITS: [(&str, u64); 7] = [
+        ("KIB", 1 << 10),
+        ("MIB", 1 << 20),
+        ("GIB", 1 << 30),
+        ("KB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("B", 1),
+    ];
+    let upper = text.trim().to_ascii_uppercase();
+    let (digits, unit) = UNITS
+        .iter()
+        .find_map(|(name, unit)| Some((upper.strip_suffix(name)?, *unit)))
+        .unwrap_or((&upper, 1));
+    let bytes = digits.trim().parse::<u64>().ok();
+    bytes
+        .and_then(|n| NonZeroU64::new(n.checked_mul(unit)?))
+        .ok_or_else(|| "expected a number of bytes above zero such as 5GB or 500MiB".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("5GB").unwrap().get(), 5_000_000_000);
+        assert_eq!(parse_size("2 mib").unwrap().get(), 2 << 20);
+        assert_eq!(parse_size("7").unwrap().get(), 7);
+        assert!(parse_size("0").is_err());
+        assert!(parse_size("many").is_err());
+        assert!(parse_size("99999999999999GB").is_err());
+    }
+}

@@ -1,0 +1,7 @@
+//! The commands, each from its checked arguments to its exit code.
+
+pub mod embed;
+pub mod classify;
+pub mod inspect;
+pub mod convert;
+pub mod completions;

@@ -1,0 +1,221 @@
+//! Where results go: the file formats, and files that appear whole or not at all.
+
+mod jsonl;
+mod csv;
+mod npy;
+mod parquet;
+mod scores;
+
+pub use self::csv::CsvWriter;
+pub use self::jsonl::JsonlWriter;
+pub use self::npy::NpyWriter;
+pub use self::parquet::ParquetWriter;
+pub use self::scores::{CsvScores, JsonlScores, NOT_CLINICAL, TableScores};
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use medsiglip::embedding::Provenance;
+use tempfile::NamedTempFile;
+
+use crate::batches::Outcome;
+use crate::inputs::Item;
+use crate::messages::{Failure, Result};
+
+/// A file format: takes batch after batch.
+pub trait Writer {
+    /// Writes the outcomes of `items`.
+    fn write(&mut self, items: &[Item], outcomes: &[Outcome]) -> Result<()>;
+
+    /// Hands on everything written so far (standard output), so that a reader sees it.
+    fn flush(&mut self) -> Result<()>;
+
+    /// Writes what belongs to the end.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// The sink of a writer's main stream.
+pub type Sink = Box<dyn Write + Send>;
+
+/// Where a writer writes, and what it must know beforehand.
+pub enum Destination<'a> {
+    /// Standard output, item after item.
+    Stdout,
+    /// Files, after all items are done.
+    Files {
+        /// The files.
+        files: &'a mut Files,
+        /// How many items have an embedding.
+        rows: u64,
+        /// How many items have none.
+        failed: u64,
+    },
+}
+
+impl Destination<'_> {
+    /// The main stream.
+    pub fn main(&mut self) -> Result<Sink> {
+        match self {
+            Self::Stdout => Ok(Box::new(BufWriter::new(std::io::stdout()))),
+            Self::Files { files, .. } => {
+                let path = files.target.clone();
+                files.create(path)
+            }
+        }
+    }
+
+    /// Leaves `provenance` beside the output, for formats that have no place for it.
+    pub fn provenance_beside(&mut self, provenance: &Provenance) -> Result<()> {
+        let text = serde_json::to_string(provenance).map_err(|e| Failure::stdout(e.into()))?;
+        match self {
+            Self::Stdout => crate::messages::note(format_args!("provenance: {text}")),
+            Self::Files { files, .. } => {
+                let path = beside(&files.target, PROVENANCE);
+                let mut file = files.create(path.clone())?;
+                writeln!(file, "{text}")
+                    .and_then(|()| file.flush())
+                    .map_err(|e| Failure::io("write", path, e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where failed items are listed, for formats that have no place for them; `None` where none failed.
+    pub fn errors_beside(&mut self) -> Result<Option<Sink>> {
+        match self {
+            Self::Files {
+                files, failed: 1.., ..
+            } => {
+                let path = beside(&files.target, ERRORS);
+                files.create(path).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Suffix of the file that says how the output was made.
+pub const PROVENANCE: &str = ".provenance.json";
+
+/// Suffix of the list of failed items.
+pub const ERRORS: &str = ".errors.jsonl";
+
+/// Files being written: each is a temporary file beside its place until [`Files::commit`].
+pub struct Files {
+    target: PathBuf,
+    written: Vec<(NamedTempFile, PathBuf)>,
+}
+
+impl Files {
+    /// Files that go with the output `target`.
+    pub fn new(target: &Path) -> Self {
+        Self {
+            target: target.to_path_buf(),
+            written: Vec::new(),
+        }
+    }
+
+    /// Where the file of row numbers and ids of an array stands: `STEM.ids.csv`.
+    pub fn ids(&self) -> PathBuf {
+        ids_beside(&self.target)
+    }
+
+    /// Begins the file that will stand at `path`.
+    pub fn create(&mut self, path: PathBuf) -> Result<Sink> {
+        let temporary = create_temporary(&path)?;
+        let file = temporary.reopen();
+        let file: File = file.map_err(|e| Failure::io("create", &path, e))?;
+        self.written.push((temporary, path));
+        Ok(Box::new(BufWriter::new(file)))
+    }
+
+    /// Puts every file into its place, the output itself last, when all are on the disk.
+    pub fn commit(mut self) -> Result<()> {
+        let failure = |path: &Path, error| Failure::io("write", path, error);
+        for (file, path) in &self.written {
+            file.as_file().sync_all().map_err(|e| failure(path, e))?;
+        }
+        self.written.sort_by_key(|(_, path)| *path == self.target);
+        for (file, path) in self.written {
+            file.persist(&path).map_err(|e| failure(&path, e.error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a small file whole or not at all; an existing one is replaced only with `overwrite`.
+pub fn write_file(path: &Path, overwrite: bool, bytes: &[u8]) -> Result<()> {
+    refuse_existing(path, overwrite)?;
+    let mut files = Files::new(path);
+    let mut file = files.create(path.to_path_buf())?;
+    file.write_all(bytes)
+        .and_then(|()| file.flush())
+        .map_err(|e| Failure::io("write", path, e))?;
+    drop(file);
+    files.commit()
+}
+
+/// An error where something stands at `path` that may not be replaced.
+pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
+    let Ok(metadata) = path.symlink_metadata() else {
+        return Ok(());
+    };
+    if metadata.is_dir() {
+        return Err(Failure::argument(format!(
+            "the output is a folder: {}",
+            path.display()
+        )));
+    }
+    if path.metadata().is_ok_and(|file| !file.is_file()) {
+        return Err(Failure::argument(format!(
+            "the output is no regular file: {}",
+            path.display()
+        ))
+        .hint("to write into a device or pipe, leave --output out and redirect standard output"));
+    }
+    if !overwrite {
+        return Err(
+            Failure::argument(format!("the output exists: {}", path.display()))
+                .hint("replace it with --overwrite, or give another --output"),
+        );
+    }
+    Ok(())
+}
+
+/// `path` with `suffix` after its whole name.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// `STEM.ids.csv` beside `path`.
+pub fn ids_beside(path: &Path) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_os_string();
+    name.push(".ids.csv");
+    path.with_file_name(name)
+}
+
+/// The folder that `path` stands in.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn create_temporary(path: &Path) -> Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".medsiglip-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        // Like any other new file: what the umask leaves, not private as a temporary file.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder
+        .tempfile_in(parent(path))
+        .map_err(|e| Failure::io("create", path, e))
+}
