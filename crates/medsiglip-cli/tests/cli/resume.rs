@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::folder::{Answer, Folder, answer};
 
 /// So many that a run can be caught in the middle.
-const MANY: u32 = 150;
+const MANY: u32 = 400;
 
 fn args<'a>(output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let args = [
