@@ -333,7 +333,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[test]
 fn other_files_are_told_apart() {
-    let mut dicom = vec![0; 200];
+    let mut dicom = [0; 200];
     dicom[128..132].copy_from_slice(b"DICM");
     for (bytes, code, word) in [
         (&dicom[..], "UNSUPPORTED", "dicom"),
