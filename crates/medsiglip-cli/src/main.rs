@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod messages;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use args::{Cli, Command};
@@ -26,8 +27,9 @@ fn main() -> ExitCode {
         Err(exit) => return exit.into(),
     };
     messages::set_quiet(cli.quiet);
-    let exit = dispatch(cli).unwrap_or_else(|failure| failure.report());
-    exit.into()
+    // A panic has been told by the hook; it ends with a documented exit code like any other failure.
+    let result = catch_unwind(AssertUnwindSafe(|| dispatch(cli))).unwrap_or(Ok(Exit::NothingDone));
+    result.unwrap_or_else(|failure| failure.report()).into()
 }
 
 fn dispatch(cli: Cli) -> messages::Result<Exit> {
