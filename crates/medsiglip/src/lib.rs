@@ -1,5 +1,21 @@
 //! MedSigLIP in Rust: medical pictures and text into one embedding space.
 //!
+//! ```
+//! use medsiglip::{LoadOptions, Model};
+//!
+//! # fn main() -> medsiglip::Result<()> {
+//! # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny");
+//! # let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples/chest_xray.png");
+//! // A folder, or a hub id such as "google/medsiglip-448".
+//! let model = Model::load(&folder.parse()?, &LoadOptions::default())?;
+//! let images = model.encode_images(&model.preprocessor().open(picture)?)?;
+//! let texts = model.encode_texts(&["a normal chest x-ray", "pleural effusion"])?;
+//! let scores = model.scores(&images, &texts)?;
+//! assert_eq!(scores.probability.len(), 2); // one image, two texts; not for clinical use
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The modules stand in the order in which data flows through them:
 //! [`image`] → [`preprocess`] and [`tokenizer`] → [`config`], [`checkpoint`], [`engine`] →
 //! [`model`] → [`embedding`] → [`zero_shot`].
@@ -23,3 +39,8 @@ pub mod zero_shot;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use model::{LoadOptions, Model};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use crate::checkpoint::{Checkpoint, Dtype, ModelSource, OpenOptions};
 use crate::embedding::{Embeddings, Provenance};
@@ -147,7 +148,8 @@ pub struct Scores {
 pub struct Model {
     checkpoint: Checkpoint,
     preprocessor: Preprocessor,
-    tokenizer: Option<Tokenizer>,
+    /// Read when the first text comes: images need none.
+    tokenizer: OnceLock<Tokenizer>,
     canonicalizer: Canonicalizer,
     encoder: Box<dyn Encoder>,
     logit: Option<Logit>,
@@ -157,7 +159,7 @@ impl Model {
     /// Loads a model from a folder, a big_vision `.npz`, or the hub.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`]; `BAD_CONFIG` where the tokenizer or the checkpoint's own pixel recipe cannot be used.
+    /// As [`Checkpoint::open`]; `BAD_CONFIG` where the checkpoint's own pixel recipe cannot be followed.
     pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Self> {
         let checkpoint = Checkpoint::open(source, &options.checkpoint)?;
         let config = checkpoint.config();
@@ -172,14 +174,6 @@ impl Model {
             config.vision.image_size,
             own_recipe,
         )?;
-        let tokenizer = match &config.text {
-            Some(text) => Some(Tokenizer::from_folder(
-                checkpoint.folder(),
-                text.max_position_embeddings,
-                text.vocab_size,
-            )?),
-            None => None,
-        };
         let scalar = |name: &str| -> Result<f32> {
             let tensor = checkpoint.tensor(name, &[1])?;
             Ok(tensor.to_f32().first().copied().unwrap_or(0.0))
@@ -196,7 +190,7 @@ impl Model {
         };
         Ok(Self {
             preprocessor,
-            tokenizer,
+            tokenizer: OnceLock::new(),
             canonicalizer: options.canonicalizer,
             encoder,
             logit,
@@ -227,10 +221,26 @@ impl Model {
     /// Token ids of `texts`, and the indices of texts that were too long and lost their end.
     ///
     /// # Errors
-    /// `BAD_TEXT`; `UNSUPPORTED` where the model has no text tower.
+    /// `BAD_TEXT`, and as [`Model::tokenizer`].
     pub fn tokenize<S: AsRef<str>>(&self, texts: &[S]) -> Result<(TokenIds, Vec<usize>)> {
-        let tokenizer = self.tokenizer.as_ref().ok_or_else(no_text_tower)?;
-        tokenizer.encode_batch(texts, self.canonicalizer)
+        self.tokenizer()?.encode_batch(texts, self.canonicalizer)
+    }
+
+    /// The checkpoint's tokenizer, read from its files on the first call.
+    ///
+    /// # Errors
+    /// `BAD_CONFIG` where its files are missing or damaged; `UNSUPPORTED` where the model has no text tower.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        if let Some(tokenizer) = self.tokenizer.get() {
+            return Ok(tokenizer);
+        }
+        let text = self.config().text.as_ref().ok_or_else(no_text_tower)?;
+        let tokenizer = Tokenizer::from_folder(
+            self.checkpoint.folder(),
+            text.max_position_embeddings,
+            text.vocab_size,
+        )?;
+        Ok(self.tokenizer.get_or_init(|| tokenizer))
     }
 
     /// Pooled image embeddings, not normalised.
@@ -295,7 +305,8 @@ impl Model {
             recipe: self.preprocessor.recipe().to_string(),
             pad: self.preprocessor.padding().to_string(),
             canonicalizer: self
-                .tokenizer
+                .config()
+                .text
                 .as_ref()
                 .map(|_| self.canonicalizer.to_string()),
             resolution: self.preprocessor.size(),

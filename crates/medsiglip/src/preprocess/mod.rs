@@ -144,7 +144,7 @@ impl Preprocessor {
                         "recipe checkpoint: the checkpoint has no preprocessor_config.json".into(),
                     )
                 })?;
-                let config = processor_config::parse(text, size)?;
+                let config = processor_config::parse(text)?;
                 levels = config.levels;
                 config.filter.map_or(Resize::Keep, Resize::Pillow)
             }

@@ -24,15 +24,16 @@ struct Fields {
     image_processor_type: Option<String>,
     feature_extractor_type: Option<String>,
     do_resize: Option<bool>,
-    size: Option<Value>,
     resample: Option<u64>,
     do_rescale: Option<bool>,
     rescale_factor: Option<f64>,
     do_normalize: Option<bool>,
     image_mean: Option<PerChannel>,
     image_std: Option<PerChannel>,
+    size: Option<Value>,
     do_center_crop: Option<bool>,
     do_pad: Option<bool>,
+    do_pan_and_scan: Option<bool>,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -51,13 +52,12 @@ impl PerChannel {
     }
 }
 
-/// Reads the text of the file; `size` is what the model takes.
-pub(super) fn parse(text: &str, size: usize) -> Result<ProcessorConfig> {
+/// Reads the text of the file. Its `size` is not followed: the model's own resolution is, which the user may have changed.
+pub(super) fn parse(text: &str) -> Result<ProcessorConfig> {
     let fields: Fields = serde_json::from_str(text)
         .map_err(|e| Error::BadConfig(format!("preprocessor_config.json: {e}")))?;
     check_kind(&fields)?;
     let filter = if fields.do_resize.unwrap_or(true) {
-        check_size(fields.size.as_ref(), size)?;
         let code = fields.resample.unwrap_or(3);
         let filter = Filter::from_code(code).ok_or_else(|| {
             bad(
@@ -89,7 +89,18 @@ pub(super) fn parse(text: &str, size: usize) -> Result<ProcessorConfig> {
 }
 
 fn check_kind(fields: &Fields) -> Result<()> {
-    let known = ["SiglipImageProcessor", "SiglipFeatureExtractor"];
+    // The "fast" processor is the same recipe done by torchvision, at most one step of 255 away; transformers 5 writes
+    // its name, or `SiglipImageProcessorPil`, into every checkpoint that it saves.
+    let known = [
+        "SiglipImageProcessor",
+        "SiglipImageProcessorFast",
+        "SiglipImageProcessorPil",
+        "SiglipFeatureExtractor",
+        // MedGemma's: the same steps, bilinear where its file says so.
+        "Gemma3ImageProcessor",
+        "Gemma3ImageProcessorFast",
+        "Gemma3ImageProcessorPil",
+    ];
     let kinds = [
         ("image_processor_type", &fields.image_processor_type),
         ("feature_extractor_type", &fields.feature_extractor_type),
@@ -106,25 +117,19 @@ fn check_kind(fields: &Fields) -> Result<()> {
     for (name, flag) in [
         ("do_center_crop", fields.do_center_crop),
         ("do_pad", fields.do_pad),
+        ("do_pan_and_scan", fields.do_pan_and_scan),
     ] {
         if flag == Some(true) {
             return Err(bad(name, "false or absent", "true"));
         }
     }
-    Ok(())
-}
-
-fn check_size(value: Option<&Value>, size: usize) -> Result<()> {
-    let side = |name| value.map_or(Some(224), |v| v.get(name).and_then(Value::as_u64));
-    if [side("height"), side("width")] == [Some(size as u64); 2] {
-        return Ok(());
+    // A square side is the model's business; any other kind of size ("shortest_edge") keeps the aspect ratio.
+    match &fields.size {
+        Some(size) if size.get("height").is_none() || size.get("height") != size.get("width") => {
+            Err(bad("size", "the same height and width", &size.to_string()))
+        }
+        _ => Ok(()),
     }
-    let got = value.map_or("none (so 224)".into(), Value::to_string);
-    Err(bad(
-        "size",
-        &format!("height and width {size}, as the model takes them"),
-        &got,
-    ))
 }
 
 fn bad(field: &str, expected: &str, got: &str) -> Error {
@@ -138,7 +143,7 @@ mod tests {
     use super::*;
 
     fn message(text: &str) -> String {
-        let error = parse(text, 448).unwrap_err();
+        let error = parse(text).unwrap_err();
         assert_eq!(error.code(), "BAD_CONFIG");
         error.to_string()
     }
@@ -149,37 +154,37 @@ mod tests {
             "image_mean": [0.5, 0.5, 0.5], "image_processor_type": "SiglipImageProcessor", "image_std": [0.5, 0.5, 0.5],
             "processor_class": "SiglipProcessor", "resample": 3, "rescale_factor": 0.00392156862745098,
             "size": {"height": 448, "width": 448}}"#;
-        let config = parse(text, 448).unwrap();
+        let config = parse(text).unwrap();
         assert_eq!(config.filter, Some(Filter::Bicubic));
         let half = [0.5; 3];
         assert_eq!(*config.levels, levels(Some(ONE_255TH), Some((half, half))));
     }
 
+    /// What transformers 5 and MedGemma write.
+    #[test]
+    fn reads_the_same_recipe_under_its_other_names() {
+        for kind in ["SiglipImageProcessorFast", "Gemma3ImageProcessor"] {
+            let text = format!(
+                r#"{{"image_processor_type": "{kind}", "resample": 2, "size": {{"height": 896, "width": 896}}}}"#
+            );
+            assert_eq!(parse(&text).unwrap().filter, Some(Filter::Bilinear));
+        }
+    }
+
     #[test]
     fn absent_fields_take_the_defaults_of_the_reference() {
-        assert_eq!(parse("{}", 224).unwrap().filter, Some(Filter::Bicubic));
-        assert!(message("{}").contains("size"));
+        assert_eq!(parse("{}").unwrap().filter, Some(Filter::Bicubic));
     }
 
     #[test]
     fn refuses_by_name_what_it_cannot_follow() {
-        let size = r#""size": {"height": 448, "width": 448}"#;
         assert!(message(r#"{"size": {"shortest_edge": 448}}"#).contains("size"));
-        assert!(message(&format!(r#"{{{size}, "resample": 6}}"#)).contains("resample"));
-        assert!(
-            message(&format!(r#"{{{size}, "do_center_crop": true}}"#)).contains("do_center_crop")
-        );
-        assert!(message(&format!(r#"{{{size}, "image_std": 0}}"#)).contains("image_std"));
-        assert!(
-            message(&format!(r#"{{{size}, "image_mean": [0.5]}}"#))
-                .contains("preprocessor_config.json")
-        );
-        assert!(
-            message(&format!(
-                r#"{{{size}, "image_processor_type": "CLIPImageProcessor"}}"#
-            ))
-            .contains("CLIP")
-        );
+        assert!(message(r#"{"do_pan_and_scan": true}"#).contains("do_pan_and_scan"));
+        assert!(message(r#"{"resample": 6}"#).contains("resample"));
+        assert!(message(r#"{"do_center_crop": true}"#).contains("do_center_crop"));
+        assert!(message(r#"{"image_std": 0}"#).contains("image_std"));
+        assert!(message(r#"{"image_mean": [0.5]}"#).contains("preprocessor_config.json"));
+        assert!(message(r#"{"image_processor_type": "CLIPImageProcessor"}"#).contains("CLIP"));
         assert!(message("[").contains("preprocessor_config.json"));
     }
 }
