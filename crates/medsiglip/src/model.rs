@@ -257,16 +257,21 @@ impl Model {
         })
     }
 
-    /// Text embeddings, not normalised.
+    /// Text embeddings, not normalised. A text that is too long loses its end: [`Model::tokenize`] tells which.
     ///
     /// # Errors
     /// As [`Model::tokenize`].
     pub fn encode_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Embeddings> {
-        let (ids, _) = self.tokenize(texts)?;
-        self.encoder
-            .encode_texts(&ids, Keep::default())?
-            .pooled
-            .ok_or_else(no_text_tower)
+        self.encode_tokens(&self.tokenize(texts)?.0)
+    }
+
+    /// Embeddings of texts that are tokenized already, not normalised.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where the ids do not fit the tower; `UNSUPPORTED` where the model has no text tower.
+    pub fn encode_tokens(&self, ids: &TokenIds) -> Result<Embeddings> {
+        let output = self.encoder.encode_texts(ids, Keep::default())?;
+        output.pooled.ok_or_else(no_text_tower)
     }
 
     /// Scores of every image with every text, by the sigmoid that the model was trained with.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use common::Golden;
 use medsiglip::checkpoint::{Checkpoint, Dtype, ModelSource, OpenOptions};
+use medsiglip::embedding::Embeddings;
 use medsiglip::model::{Encoder, Keep};
 use medsiglip::preprocess::Recipe;
 use medsiglip::{LoadOptions, Model, engine::CpuEngine};
@@ -182,4 +183,16 @@ fn full_size_896_equals_pytorch() {
     assert_eq!(golden.shape("vision.last_hidden_state")[1], 64);
     golden.check_within("vision.last_hidden_state", &hidden, 1e-3, 0.99999);
     golden.check_within("joined.pooled", pooled.data(), 1e-3, 0.99999);
+    let reference = Embeddings::new(pooled.dim(), golden.get("joined.pooled").to_vec())
+        .unwrap()
+        .normalized();
+    let worst = pooled
+        .normalized()
+        .data()
+        .iter()
+        .zip(reference.data())
+        .map(|(g, w)| (g - w).abs())
+        .fold(0.0, f32::max);
+    println!("joined, normalised: max-abs {worst:.2e}");
+    assert!(worst <= 2e-5, "joined, normalised: max-abs {worst}");
 }

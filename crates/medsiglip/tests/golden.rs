@@ -287,6 +287,29 @@ fn the_number_of_threads_changes_no_bit() {
     }
 }
 
+/// Calls from several threads on one engine share its pool; half-precision weights are widened into a buffer of the thread.
+#[test]
+fn calls_from_several_threads_do_not_disturb_one_another() {
+    let golden = open_golden("tiny");
+    let options = OpenOptions {
+        dtype: Some(Dtype::Bf16),
+        ..OpenOptions::default()
+    };
+    let engine = engine(&open("tiny", &options));
+    let pixels = golden.pixels("pixel_values");
+    let want = engine.encode_images(&pixels, EVERYTHING).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    assert!(engine.encode_images(&pixels, EVERYTHING).unwrap() == want);
+                    engine.encode_texts(&golden.ids(), EVERYTHING).unwrap();
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn half_precision_stays_close() {
     let golden = open_golden("tiny");

@@ -52,12 +52,19 @@ impl CpuEngine {
             .build()
             .map_err(|e| Error::BadArgument(format!("threads: cannot start them: {e}")))?;
         let config = checkpoint.config();
+        let (vision, text) = pool.install(|| {
+            let text = config
+                .text
+                .as_ref()
+                .map(|text| TextTower::load(checkpoint, text));
+            Ok((
+                VisionTower::load(checkpoint, &config.vision)?,
+                text.transpose()?,
+            ))
+        })?;
         Ok(Self {
-            vision: VisionTower::load(checkpoint, &config.vision)?,
-            text: match &config.text {
-                Some(text) => Some(TextTower::load(checkpoint, text)?),
-                None => None,
-            },
+            vision,
+            text,
             buffers: BufferPool::default(),
             pool,
         })

@@ -33,12 +33,12 @@ impl ZeroShot {
     pub fn new(model: &Model, set: PromptSet) -> Result<Self> {
         set.check().map_err(Error::BadArgument)?;
         let prompts = set.distinct_prompts();
-        let (_, cut) = model.tokenize(&prompts)?;
+        let (ids, cut) = model.tokenize(&prompts)?;
         let truncated = cut
             .iter()
             .filter_map(|index| prompts.get(*index).map(|prompt| (*prompt).to_owned()))
             .collect();
-        let embeddings = model.encode_texts(&prompts)?.normalized();
+        let embeddings = model.encode_tokens(&ids)?.normalized();
         let row_of: HashMap<&str, usize> = prompts.iter().copied().zip(0..).collect();
         let rows = |prompts: &[String]| -> Vec<usize> {
             let rows = prompts.iter().filter_map(|p| row_of.get(p.as_str()));

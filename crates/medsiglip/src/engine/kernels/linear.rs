@@ -64,23 +64,24 @@ fn add_widened<T: Copy + Sync>(
         static WIDENED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     }
     let slab = (SLAB / x.cols).max(1);
-    WIDENED.with_borrow_mut(|widened| {
-        widened.resize(slab * x.cols, 0.0);
-        for (index, weight) in weight.chunks(slab * x.cols).enumerate() {
-            let widened = &mut widened[..weight.len()];
-            widened
-                .par_chunks_mut(1 << 14)
-                .zip(weight.par_chunks(1 << 14))
-                .for_each(|(to, from)| {
-                    to.iter_mut()
-                        .zip(from)
-                        .for_each(|(to, from)| *to = widen(*from))
-                });
-            let columns = weight.len() / x.cols;
-            let right = Mat::dense(widened, columns, x.cols).t();
-            matmul(&mut y[index * slab..], output, x, right, Into::Add, true);
-        }
-    });
+    // Taken out, not borrowed: while this thread waits for the others, the pool may give it another call's work.
+    let mut widened = WIDENED.take();
+    widened.resize(slab * x.cols, 0.0);
+    for (index, weight) in weight.chunks(slab * x.cols).enumerate() {
+        let widened = &mut widened[..weight.len()];
+        widened
+            .par_chunks_mut(1 << 14)
+            .zip(weight.par_chunks(1 << 14))
+            .for_each(|(to, from)| {
+                to.iter_mut()
+                    .zip(from)
+                    .for_each(|(to, from)| *to = widen(*from));
+            });
+        let columns = weight.len() / x.cols;
+        let right = Mat::dense(widened, columns, x.cols).t();
+        matmul(&mut y[index * slab..], output, x, right, Into::Add, true);
+    }
+    WIDENED.replace(widened);
 }
 
 #[cfg(test)]

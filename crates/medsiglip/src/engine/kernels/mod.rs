@@ -20,7 +20,7 @@ pub(super) use linear::{linear, linear_add};
 /// Independent sums held side by side so that the compiler can keep them in vector registers.
 const LANES: usize = 16;
 
-/// `f` over (a, b) pairs, summed in [`LANES`] independent lanes.
+/// The sum of `f` over `values`, in [`LANES`] independent sums.
 #[inline(always)]
 fn lane_sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
