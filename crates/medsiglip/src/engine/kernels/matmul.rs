@@ -165,6 +165,25 @@ mod tests {
         }
     }
 
+    /// Sizes above those for which the crate splits its work over threads.
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let (m, k, n) = (300, 1152, 700);
+        let (a, b) = (numbers(m * k, 1), numbers(n * k, 2));
+        let product = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let mut dst = vec![0.0; m * n];
+            let (a, b) = (Mat::dense(&a, m, k), Mat::dense(&b, n, k).t());
+            pool.install(|| matmul(&mut dst, n, a, b, Into::Add, true));
+            dst
+        };
+        let one = product(1);
+        assert!([2, 3, 8].into_iter().all(|threads| product(threads) == one));
+    }
+
     #[test]
     #[should_panic(expected = "right matrix too short")]
     fn refuses_a_matrix_outside_its_slice() {
