@@ -25,6 +25,7 @@
 //! Dh head size (72), F MLP width (4304), L depth (27), C classes, V vocabulary (32000).
 
 mod error;
+mod named;
 
 pub mod image;
 pub mod preprocess;

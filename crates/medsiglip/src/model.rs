@@ -9,7 +9,7 @@ use crate::embedding::{Embeddings, Provenance};
 use crate::engine::CpuEngine;
 use crate::preprocess::{Padding, PixelValues, Preprocessor, Recipe};
 use crate::tokenizer::{Canonicalizer, TokenIds, Tokenizer};
-use crate::{Config, Error, Result};
+use crate::{Config, Error, Result, named};
 
 /// What to keep of a forward pass beside the pooled embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,14 +91,19 @@ pub enum Device {
 impl Device {
     /// Every device, in the order in which help texts list them.
     pub const ALL: [Self; 2] = [Self::Auto, Self::Cpu];
+
+    /// The device's stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+        }
+    }
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Cpu => "cpu",
-        })
+        f.pad(self.name())
     }
 }
 
@@ -106,10 +111,7 @@ impl FromStr for Device {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|device| device.to_string() == name)
-            .ok_or_else(|| Error::BadArgument(format!("device: expected auto or cpu, got {name}")))
+        named::parse("device", &Self::ALL, Self::name, name)
     }
 }
 

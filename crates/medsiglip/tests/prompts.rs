@@ -153,6 +153,9 @@ fn a_file_is_read_by_its_extension() {
     let code = |path| PromptSet::from_file(path).unwrap_err().code();
     assert_eq!(code(write("x.csv", "a\nb\n")), "BAD_CONFIG");
     assert_eq!(code(write("x.toml", "x = 1")), "BAD_CONFIG");
+    let not_utf8 = folder.path().join("latin1.toml");
+    std::fs::write(&not_utf8, b"name = \"\xE4\"").unwrap();
+    assert_eq!(code(not_utf8), "BAD_CONFIG");
     assert_eq!(code(folder.path().join("absent.toml")), "IO_ERROR");
 }
 

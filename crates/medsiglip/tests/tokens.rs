@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use medsiglip::tokenizer::{Canonicalizer, MAX_TEXT_BYTES, Tokenizer, TokenizerFile};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const LENGTH: usize = 64;
 const EOS: u32 = 1;
@@ -195,6 +195,11 @@ fn damaged_and_mismatched_files_are_named() {
         "once",
     );
     refused(&|v| v["added_tokens"][0]["id"] = 600.into(), "added tokens");
+    let many = vec![whole["added_tokens"][0].clone(); 601];
+    refused(
+        &|v| v["added_tokens"] = many.clone().into(),
+        "at most 600 added tokens",
+    );
     refused(&|v| v["pre_tokenizer"] = Value::Null, "Metaspace");
     let charsmap = "/normalizer/normalizers/4/precompiled_charsmap";
     refused(
@@ -205,6 +210,62 @@ fn damaged_and_mismatched_files_are_named() {
         &|v| *v.pointer_mut(charsmap).unwrap() = "/////w==".into(),
         "damaged",
     );
+}
+
+#[test]
+fn hf_fast_follows_the_published_layout_alone() {
+    let bytes = std::fs::read(data("tiny/tokenizer.json")).unwrap();
+    let whole: Value = serde_json::from_slice(&bytes).unwrap();
+    let refused = |change: &dyn Fn(&mut Value), why: &str| {
+        let mut changed = whole.clone();
+        change(&mut changed);
+        let bytes = changed.to_string().into_bytes();
+        let tokenizer = Tokenizer::from_bytes(TokenizerFile::TokenizerJson, bytes, LENGTH, 640);
+        let tokenizer = tokenizer.unwrap();
+        tokenizer
+            .encode("left lung", Canonicalizer::HfSlow)
+            .unwrap();
+        let error = tokenizer
+            .encode("left lung", Canonicalizer::HfFast)
+            .unwrap_err();
+        assert_eq!(error.code(), "BAD_CONFIG");
+        let message = error.to_string();
+        assert!(
+            message.contains(why) && message.ends_with("use hf-slow"),
+            "{message}"
+        );
+    };
+    let grows = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaaaa"});
+    let grows = json!({"type": "Sequence", "normalizers": vec![grows; 20]});
+    refused(&|v| v["normalizer"] = grows.clone(), "its normalizer");
+    refused(&|v| v["normalizer"] = Value::Null, "its normalizer");
+    let sequence = |v: &Value| json!({"type": "Sequence", "pretokenizers": [v]});
+    refused(
+        &|v| v["pre_tokenizer"] = sequence(&v["pre_tokenizer"]),
+        "its pre_tokenizer",
+    );
+    refused(
+        &|v| v["added_tokens"][1]["normalized"] = true.into(),
+        "its added_tokens",
+    );
+    // A trie whose first step leads outside of it: the `tokenizers` crate would panic.
+    let outside = "BAAAAP////8=";
+    refused(
+        &|v| v["normalizer"]["normalizers"][4]["precompiled_charsmap"] = outside.into(),
+        "precompiled_charsmap",
+    );
+}
+
+#[test]
+fn a_text_of_special_tokens_alone_takes_time_in_its_length() {
+    let text = "</s>".repeat(MAX_TEXT_BYTES / 4);
+    let tokenizer = tiny(TokenizerFile::TokenizerJson);
+    for canonicalizer in Canonicalizer::ALL {
+        let start = std::time::Instant::now();
+        tokenizer.encode(&text, canonicalizer).unwrap();
+        let took = start.elapsed();
+        assert!(took.as_secs() < 10, "{canonicalizer}: {took:?}");
+    }
 }
 
 #[test]

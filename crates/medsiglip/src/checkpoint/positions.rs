@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Error, Result};
+use crate::{Error, Result, named};
 
 /// How the position table is resampled to another resolution.
 ///
@@ -23,6 +23,15 @@ pub enum PositionResampling {
 impl PositionResampling {
     /// Every method, in the order in which help texts list them.
     pub const ALL: [Self; 3] = [Self::BigVision, Self::Area, Self::Bicubic];
+
+    /// The method's stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BigVision => "bigvision",
+            Self::Area => "area",
+            Self::Bicubic => "bicubic",
+        }
+    }
 
     /// Resamples a position table of a square grid.
     ///
@@ -109,11 +118,7 @@ fn cubic(distance: f64) -> f64 {
 
 impl fmt::Display for PositionResampling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::BigVision => "bigvision",
-            Self::Area => "area",
-            Self::Bicubic => "bicubic",
-        })
+        f.pad(self.name())
     }
 }
 
@@ -121,14 +126,7 @@ impl FromStr for PositionResampling {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|method| method.to_string() == text)
-            .ok_or_else(|| {
-                Error::BadArgument(format!(
-                    "position resampling: expected bigvision, area or bicubic, got {text}"
-                ))
-            })
+        named::parse("position resampling", &Self::ALL, Self::name, text)
     }
 }
 

@@ -10,7 +10,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use memmap2::Mmap;
 
-use crate::{Error, Result};
+use crate::{Error, Result, named};
 
 /// How a number is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +27,15 @@ impl Dtype {
     /// Every type, in the order in which help texts list them.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
 
+    /// The type's stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
     /// Bytes of one number.
     pub fn size(self) -> usize {
         match self {
@@ -38,11 +47,7 @@ impl Dtype {
 
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-        })
+        f.pad(self.name())
     }
 }
 
@@ -50,12 +55,7 @@ impl FromStr for Dtype {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|dtype| dtype.to_string() == text)
-            .ok_or_else(|| {
-                Error::BadArgument(format!("dtype: expected f32, bf16 or f16, got {text}"))
-            })
+        named::parse("dtype", &Self::ALL, Self::name, text)
     }
 }
 

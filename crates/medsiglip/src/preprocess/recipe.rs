@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Error, Result};
+use crate::{Error, Result, named};
 
 /// A named pixel recipe: which resize, which rounding (see the module docs for the table).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ impl FromStr for Recipe {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        named("pixel recipe", name, &Self::ALL, Self::name)
+        named::parse("pixel recipe", &Self::ALL, Self::name, name)
     }
 }
 
@@ -96,19 +96,6 @@ impl FromStr for Padding {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        named("padding", name, &Self::ALL, Self::name)
+        named::parse("padding", &Self::ALL, Self::name, name)
     }
-}
-
-fn named<T: Copy>(what: &str, name: &str, all: &[T], name_of: fn(T) -> &'static str) -> Result<T> {
-    all.iter()
-        .copied()
-        .find(|&item| name_of(item) == name)
-        .ok_or_else(|| {
-            let known: Vec<&str> = all.iter().map(|&item| name_of(item)).collect();
-            Error::BadArgument(format!(
-                "unknown {what}: expected one of {}, got {name:?}",
-                known.join(", ")
-            ))
-        })
 }

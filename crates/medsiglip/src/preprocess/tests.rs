@@ -28,17 +28,15 @@ fn names_round_trip_and_unknown_names_list_the_known() {
     }
     let error = "pil".parse::<Recipe>().unwrap_err();
     assert_eq!(error.code(), "BAD_ARGUMENT");
-    assert!(
-        error
-            .to_string()
-            .contains("eval-tf, hf, container, torchvision, checkpoint")
-    );
+    assert!(error.to_string().contains(
+        "pixel recipe: expected one of eval-tf, hf, container, torchvision or checkpoint, got pil"
+    ));
     assert!(
         "Square"
             .parse::<Padding>()
             .unwrap_err()
             .to_string()
-            .contains("none, square")
+            .contains("padding: expected one of none or square, got Square")
     );
 }
 

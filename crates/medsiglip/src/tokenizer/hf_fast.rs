@@ -1,39 +1,47 @@
-//! `hf-fast`: the published `tokenizer.json` as it is, run by the `tokenizers` crate.
+//! `hf-fast`: the published `tokenizer.json`, run by the `tokenizers` crate.
+//!
+//! A `tokenizer.json` can ask that crate for much more than SigLIP needs: normalizers that make a text
+//! longer without bound, regular expressions that never end, character maps that point outside
+//! themselves, on which it panics. So it gets no file of others: it gets the checked [`Vocabulary`]
+//! in the published layout, and a file with another layout is refused.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
+use super::charsmap::Charsmap;
+use super::vocabulary::Vocabulary;
 use crate::{Error, Result};
 
 /// The fast tokenizer.
 pub(super) struct HfFast(tokenizers::Tokenizer);
 
 impl HfFast {
-    /// From the bytes of a `tokenizer.json`.
-    pub(super) fn new(json: &[u8]) -> Result<Self> {
-        let bad = |e: &dyn std::fmt::Display| Error::BadConfig(format!("tokenizer.json: {e}"));
-        let mut tokenizer = guarded(|| tokenizers::Tokenizer::from_bytes(json))
-            .ok_or_else(|| bad(&"it is damaged"))?
-            .map_err(|e| bad(&e))?;
-        // Width and padding are the text tower's business, whatever the file says.
-        tokenizer.with_truncation(None).map_err(|e| bad(&e))?;
-        tokenizer.with_padding(None);
-        Ok(Self(tokenizer))
+    /// From a checked vocabulary.
+    ///
+    /// # Errors
+    /// `BAD_CONFIG` where its file has another layout than the published one, or a character map on
+    /// which the `tokenizers` crate would panic.
+    pub(super) fn new(vocabulary: &Vocabulary) -> Result<Self> {
+        if let Some(part) = vocabulary.unlike_published {
+            return Err(refused(&format!("its {part} is not the published one")));
+        }
+        let charsmap = &vocabulary.charsmap;
+        if !charsmap.is_empty() && !Charsmap::from_bytes(charsmap)?.is_closed() {
+            return Err(refused("its precompiled_charsmap is damaged"));
+        }
+        let json = vocabulary.to_tokenizer_json().to_string();
+        let tokenizer = tokenizers::Tokenizer::from_bytes(json.as_bytes());
+        Ok(Self(tokenizer.map_err(|e| refused(&e.to_string()))?))
     }
 
     /// The ids of `text` without the closing `</s>`.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>> {
         // The crate's message may quote the text: it stays behind.
-        let encoding = guarded(|| self.0.encode_fast(text, false)).and_then(|e| e.ok());
-        let failed = || Error::BadText("the fast tokenizer could not cut this text".into());
-        Ok(encoding.ok_or_else(failed)?.get_ids().to_vec())
+        let failed = |_| Error::BadText("the fast tokenizer could not cut this text".into());
+        let encoding = self.0.encode_fast(text, false).map_err(failed)?;
+        Ok(encoding.get_ids().to_vec())
     }
 }
 
-/// `None` where the crate panics.
-///
-/// It indexes its character map and its regular expressions' answers without checks, so a hostile
-/// `tokenizer.json` can make it panic; the caller has no other way to survive that. Files that pass
-/// our own checks and are not made to harm do not come here.
-fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(work)).ok()
+fn refused(why: &str) -> Error {
+    Error::BadConfig(format!(
+        "hf-fast cannot follow this tokenizer: {why}; use hf-slow"
+    ))
 }

@@ -4,7 +4,7 @@
 //! (`PreTrainedTokenizer.tokenize`). Each text between is cleaned and encoded behind the letters
 //! `<unk>`, without SentencePiece's dummy prefix, and the ids of these letters are dropped again.
 
-use super::canonicalize::{is_punctuation, is_python_space, remove_and_collapse};
+use super::canonicalize::{collapse, is_python_space, remove_punctuation};
 use super::sentence_piece::{SPACE_SYMBOL, SentencePiece};
 use super::vocabulary::Vocabulary;
 use crate::Result;
@@ -90,36 +90,42 @@ impl HfSlow {
     /// Cuts at the special tokens, which take the whitespace on both sides with them.
     fn segments<'a>(&self, text: &'a str) -> Vec<Segment<'a>> {
         let mut segments = Vec::new();
-        let mut rest = text;
-        let mut after_special = false;
+        let mut start = 0;
+        let find = |s: &str, from: usize| text[from..].find(s).map(|at| from + at);
+        // Where each special token stands next; searched again only when it is passed.
+        let mut next = self.specials.each_ref().map(|(s, _)| find(s, 0));
         loop {
-            let next = self
-                .specials
+            let nearest = next
                 .iter()
-                .filter_map(|(s, id)| Some((rest.find(s.as_str())?, s.len(), *id)))
+                .zip(&self.specials)
+                .filter_map(|(at, (s, id))| Some(((*at)?, s.len(), *id)))
                 .min();
-            let mut text = &rest[..next.map_or(rest.len(), |(at, ..)| at)];
-            if after_special {
-                text = text.trim_start_matches(is_python_space);
+            let mut between = &text[start..nearest.map_or(text.len(), |(at, ..)| at)];
+            if start > 0 {
+                between = between.trim_start_matches(is_python_space);
             }
-            if next.is_some() {
-                text = text.trim_end_matches(is_python_space);
+            if nearest.is_some() {
+                between = between.trim_end_matches(is_python_space);
             }
-            if !text.is_empty() {
-                segments.push(Segment::Text(text));
+            if !between.is_empty() {
+                segments.push(Segment::Text(between));
             }
-            let Some((at, length, id)) = next else {
+            let Some((at, length, id)) = nearest else {
                 return segments;
             };
             segments.push(Segment::Special(id));
-            rest = &rest[at + length..];
-            after_special = true;
+            start = at + length;
+            for (at, (s, _)) in next.iter_mut().zip(&self.specials) {
+                if at.is_some_and(|at| at < start) {
+                    *at = find(s, start);
+                }
+            }
         }
     }
 
     /// `SiglipTokenizer._tokenize`.
     fn encode_segment(&self, model: &SentencePiece, text: &str) -> Result<Vec<u32>> {
-        let text = remove_and_collapse(text, is_punctuation);
+        let text = collapse(&remove_punctuation(text));
         let mut ids = model.encode_without_prefix(&format!("{}{text}", self.prefix))?;
         if ids.len() >= self.prefix_len {
             ids.drain(..self.prefix_len);

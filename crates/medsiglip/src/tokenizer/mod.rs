@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 pub use canonicalize::Canonicalizer;
+use canonicalize::canonicalize_text;
 
 use crate::{Error, Result};
 use hf_fast::HfFast;
@@ -111,14 +112,9 @@ pub struct Tokenizer {
     eos_id: u32,
     model: SentencePiece,
     hf_slow: HfSlow,
-    fast_source: FastSource,
+    /// What `hf_fast` is made from.
+    vocabulary: Vocabulary,
     hf_fast: OnceLock<std::result::Result<HfFast, String>>,
-}
-
-/// What the fast tokenizer is made from.
-enum FastSource {
-    Json(Vec<u8>),
-    Vocabulary(Vocabulary),
 }
 
 impl Tokenizer {
@@ -161,21 +157,16 @@ impl Tokenizer {
                 "tokenizer: expected a length of 1 or more, got 0".into(),
             ));
         }
-        Self::parse(file, bytes, length, vocab_size).map_err(|e| match e {
+        Self::parse(file, &bytes, length, vocab_size).map_err(|e| match e {
             Error::BadConfig(message) => Error::BadConfig(format!("{}: {message}", file.name())),
             e => e,
         })
     }
 
-    fn parse(
-        file: TokenizerFile,
-        bytes: Vec<u8>,
-        length: usize,
-        vocab_size: usize,
-    ) -> Result<Self> {
+    fn parse(file: TokenizerFile, bytes: &[u8], length: usize, vocab_size: usize) -> Result<Self> {
         let vocabulary = match file {
-            TokenizerFile::TokenizerJson => Vocabulary::from_tokenizer_json(&bytes, vocab_size)?,
-            TokenizerFile::Spiece => Vocabulary::from_spiece(&bytes, vocab_size)?,
+            TokenizerFile::TokenizerJson => Vocabulary::from_tokenizer_json(bytes, vocab_size)?,
+            TokenizerFile::Spiece => Vocabulary::from_spiece(bytes, vocab_size)?,
         };
         let missing = || Error::BadConfig(format!("expected the piece {EOS}, got none"));
         let eos_id = vocabulary.id_of(EOS).ok_or_else(missing)?;
@@ -185,10 +176,7 @@ impl Tokenizer {
             eos_id,
             hf_slow: HfSlow::new(&vocabulary, &model, (EOS, eos_id))?,
             model,
-            fast_source: match file {
-                TokenizerFile::TokenizerJson => FastSource::Json(bytes),
-                TokenizerFile::Spiece => FastSource::Vocabulary(vocabulary),
-            },
+            vocabulary,
             hf_fast: OnceLock::new(),
         })
     }
@@ -207,7 +195,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` above [`MAX_TEXT_BYTES`]; with `hf-fast` alone `BAD_TEXT`, and `BAD_CONFIG`
-    /// where its file is damaged in a part that only the fast tokenizer reads.
+    /// where the tokenizer file is not laid out as the published one.
     pub fn encode(&self, text: &str, canonicalizer: Canonicalizer) -> Result<Encoding> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(Error::Limit {
@@ -219,7 +207,12 @@ impl Tokenizer {
         let ids = match canonicalizer {
             Canonicalizer::HfSlow => self.hf_slow.encode(&self.model, text)?,
             Canonicalizer::HfFast => self.hf_fast()?.encode(text)?,
-            canonicalizer => self.model.encode(&canonicalizer.apply(text))?,
+            Canonicalizer::BigVision => self.model.encode(&text.to_ascii_lowercase())?,
+            Canonicalizer::BigVisionZeroShot => self.model.encode(&canonicalize_text(text))?,
+            Canonicalizer::OpenClip => {
+                let text = open_clip::basic_clean(text);
+                self.model.encode(&canonicalize_text(&text))?
+            }
         };
         Ok(self.fit(ids))
     }
@@ -256,15 +249,8 @@ impl Tokenizer {
     }
 
     fn hf_fast(&self) -> Result<&HfFast> {
-        let make = || match &self.fast_source {
-            FastSource::Json(bytes) => HfFast::new(bytes),
-            FastSource::Vocabulary(vocabulary) => {
-                HfFast::new(vocabulary.to_tokenizer_json().to_string().as_bytes())
-            }
-        };
-        let fast = self
-            .hf_fast
-            .get_or_init(|| make().map_err(|e| e.to_string()));
+        let make = || HfFast::new(&self.vocabulary).map_err(|e| e.to_string());
+        let fast = self.hf_fast.get_or_init(make);
         fast.as_ref().map_err(|e| Error::BadConfig(e.clone()))
     }
 }

@@ -10,7 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 /// A text of repeatedly escaped entities is unescaped at most so often; ftfy goes on until nothing changes.
 const MAX_PASSES: usize = 16;
 
-/// The cleaned text.
+/// The text cleaned by open_clip, before `canonicalize_text`.
 pub(super) fn basic_clean(text: &str) -> String {
     let text = fix_text(text);
     let once = htmlize::unescape(text.as_str());

@@ -1,9 +1,11 @@
 //! [`Vocabulary`]: pieces, scores and rules, read from a `spiece.model` or a `tokenizer.json`.
 
+use std::collections::HashSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sentencepiece_model::{ModelType, SentencePieceModel, Type};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::sentence_piece::SPACE_SYMBOL;
@@ -24,6 +26,8 @@ pub(super) struct Vocabulary {
     pub(super) add_dummy_prefix: bool,
     pub(super) remove_extra_whitespaces: bool,
     pub(super) escape_whitespaces: bool,
+    /// The part of its `tokenizer.json` that is not laid out as in the published one, on which `hf-fast` depends.
+    pub(super) unlike_published: Option<&'static str>,
 }
 
 /// One piece; its place in the vocabulary is its id.
@@ -95,6 +99,7 @@ impl Vocabulary {
             add_dummy_prefix: normalizer.add_dummy_prefix(),
             remove_extra_whitespaces: normalizer.remove_extra_whitespaces(),
             escape_whitespaces: normalizer.escape_whitespaces(),
+            unlike_published: None,
         }
         .checked()
     }
@@ -109,21 +114,7 @@ impl Vocabulary {
             return Err(bad("expected a unigram model, got another model type"));
         }
         check_size(file.model.vocab.len(), vocab_size)?;
-        let special = |id: usize| {
-            let of = |t: &AddedToken| t.special && t.id as usize == id;
-            file.added_tokens.iter().any(of)
-        };
-        if let Some(token) = file
-            .added_tokens
-            .iter()
-            .find(|t| t.id as usize >= file.model.vocab.len())
-        {
-            return Err(bad(format!(
-                "expected added tokens below the {} pieces, got the id {}",
-                file.model.vocab.len(),
-                token.id
-            )));
-        }
+        let special = special_ids(&file.added_tokens, file.model.vocab.len())?;
         let byte_fallback = file.model.byte_fallback;
         let pieces = file
             .model
@@ -134,7 +125,7 @@ impl Vocabulary {
                 let kind = match id {
                     id if id == file.model.unk_id as usize => PieceKind::Unknown,
                     _ if byte_fallback && byte_of(text).is_some() => PieceKind::Byte,
-                    id if special(id) => PieceKind::Control,
+                    id if special.contains(&id) => PieceKind::Control,
                     _ => PieceKind::Normal,
                 };
                 Piece {
@@ -143,7 +134,7 @@ impl Vocabulary {
                     kind,
                 }
             });
-        Self {
+        let mut vocabulary = Self {
             pieces: pieces.collect(),
             unk_id: file.model.unk_id,
             byte_fallback,
@@ -151,8 +142,24 @@ impl Vocabulary {
             add_dummy_prefix: dummy_prefix(&file.pre_tokenizer)?,
             remove_extra_whitespaces: true,
             escape_whitespaces: true,
+            unlike_published: None,
         }
-        .checked()
+        .checked()?;
+        vocabulary.unlike_published = vocabulary.part_unlike(&file);
+        Ok(vocabulary)
+    }
+
+    /// The part of `file` that [`Vocabulary::to_tokenizer_json`] would write otherwise.
+    fn part_unlike(&self, file: &TokenizerJson) -> Option<&'static str> {
+        let parts = [
+            ("normalizer", file.normalizer == self.fast_normalizer()),
+            (
+                "pre_tokenizer",
+                file.pre_tokenizer == self.fast_pre_tokenizer(),
+            ),
+            ("added_tokens", file.added_tokens == self.fast_specials()),
+        ];
+        parts.iter().find(|(_, same)| !same).map(|(part, _)| *part)
     }
 
     fn checked(self) -> Result<Self> {
@@ -200,20 +207,52 @@ impl Vocabulary {
 
     /// A `tokenizer.json` with these pieces, laid out as the published one.
     pub(super) fn to_tokenizer_json(&self) -> Value {
-        let metaspace = json!({
+        let vocab = self.pieces.iter();
+        json!({
+            "version": "1.0",
+            "truncation": null,
+            "padding": null,
+            "added_tokens": self.fast_specials(),
+            "normalizer": self.fast_normalizer(),
+            "pre_tokenizer": self.fast_pre_tokenizer(),
+            "post_processor": null,
+            "decoder": null,
+            "model": {
+                "type": "Unigram",
+                "unk_id": self.unk_id,
+                "vocab": vocab.map(|p| json!([p.text, f64::from(p.score)])).collect::<Vec<_>>(),
+                "byte_fallback": self.byte_fallback,
+            },
+        })
+    }
+
+    /// Its special tokens.
+    fn fast_specials(&self) -> Vec<AddedToken> {
+        let pieces = self.pieces.iter().zip(0..);
+        pieces
+            .filter(|(p, _)| matches!(p.kind, PieceKind::Control | PieceKind::Unknown))
+            .map(|(p, id)| AddedToken {
+                id,
+                content: p.text.clone(),
+                single_word: false,
+                lstrip: p.text != "<pad>",
+                rstrip: p.text != "<pad>",
+                normalized: false,
+                special: true,
+            })
+            .collect()
+    }
+
+    /// Its pre-tokenizer.
+    fn fast_pre_tokenizer(&self) -> Value {
+        json!({
             "type": "Metaspace", "replacement": SPACE_SYMBOL, "split": true,
             "prepend_scheme": if self.add_dummy_prefix { "always" } else { "never" },
-        });
-        let pieces = self.pieces.iter().enumerate();
-        let added = pieces
-            .filter(|(_, p)| matches!(p.kind, PieceKind::Control | PieceKind::Unknown))
-            .map(|(id, p)| {
-                let strip = p.text != "<pad>";
-                json!({
-                    "id": id, "content": p.text, "single_word": false, "lstrip": strip,
-                    "rstrip": strip, "normalized": false, "special": true,
-                })
-            });
+        })
+    }
+
+    /// Its normalizer.
+    fn fast_normalizer(&self) -> Value {
         let mut normalizers = vec![
             json!({"type": "Lowercase"}),
             json!({"type": "Replace", "pattern": {"Regex": REMOVED_BY_FAST}, "content": ""}),
@@ -225,23 +264,7 @@ impl Vocabulary {
             normalizers.push(json!({"type": "Precompiled", "precompiled_charsmap": charsmap}));
         }
         normalizers.push(json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}));
-        let vocab = self.pieces.iter();
-        json!({
-            "version": "1.0",
-            "truncation": null,
-            "padding": null,
-            "added_tokens": added.collect::<Vec<_>>(),
-            "normalizer": {"type": "Sequence", "normalizers": normalizers},
-            "pre_tokenizer": metaspace,
-            "post_processor": null,
-            "decoder": metaspace,
-            "model": {
-                "type": "Unigram",
-                "unk_id": self.unk_id,
-                "vocab": vocab.map(|p| json!([p.text, f64::from(p.score)])).collect::<Vec<_>>(),
-                "byte_fallback": self.byte_fallback,
-            },
-        })
+        json!({"type": "Sequence", "normalizers": normalizers})
     }
 }
 
@@ -257,9 +280,19 @@ struct TokenizerJson {
     model: UnigramJson,
 }
 
-#[derive(Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 struct AddedToken {
     id: u32,
+    #[serde(default)]
+    content: String,
+    #[serde(default)]
+    single_word: bool,
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
+    rstrip: bool,
+    #[serde(default)]
+    normalized: bool,
     #[serde(default)]
     special: bool,
 }
@@ -272,6 +305,24 @@ struct UnigramJson {
     vocab: Vec<(String, f64)>,
     #[serde(default)]
     byte_fallback: bool,
+}
+
+/// The ids of the special ones among the added tokens, all of which must be pieces.
+fn special_ids(added: &[AddedToken], pieces: usize) -> Result<HashSet<usize>> {
+    if added.len() > pieces {
+        return Err(bad(format!(
+            "expected at most {pieces} added tokens, one a piece, got {}",
+            added.len()
+        )));
+    }
+    if let Some(token) = added.iter().find(|t| t.id as usize >= pieces) {
+        return Err(bad(format!(
+            "expected added tokens below the {pieces} pieces, got the id {}",
+            token.id
+        )));
+    }
+    let special = added.iter().filter(|t| t.special);
+    Ok(special.map(|t| t.id as usize).collect())
 }
 
 /// The character map of a normalizer, alone or in a sequence; empty where there is none.

@@ -1,6 +1,8 @@
 //! [`PromptSet`]: classes with the prompts that describe them, published or the user's own.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -296,16 +298,28 @@ impl<'de> Deserialize<'de> for Labels {
     }
 }
 
+/// The text of a file, of which no more than the limit is read.
 fn read_limited(path: &Path) -> Result<String> {
-    let length = std::fs::metadata(path)
-        .map_err(|e| Error::io("read", path, e))?
-        .len();
-    if length > MAX_FILE_BYTES {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?
+            .take(MAX_FILE_BYTES + 1)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|e| Error::io("read", path, e))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(Error::Limit {
             what: "prompt file in bytes",
-            got: length,
+            got: bytes.len() as u64,
             limit: MAX_FILE_BYTES,
         });
     }
-    std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))
+    let not_text = |_| {
+        Error::BadConfig(format!(
+            "prompts: expected a file in UTF-8: {}",
+            path.display()
+        ))
+    };
+    String::from_utf8(bytes).map_err(not_text)
 }
