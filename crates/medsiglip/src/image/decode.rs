@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::{Limits, Picture};
+use super::{Kind, Limits, Picture, sniff};
 use crate::{Error, Result};
+
+const READABLE: &str = "png, jpeg, tiff, bmp, webp and pnm can be read";
 
 /// How a file becomes a [`Picture`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,32 +60,18 @@ pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Pict
 /// `BAD_IMAGE`, `LIMIT_EXCEEDED`, `UNSUPPORTED`.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture> {
     options.limits.check_file(bytes.len() as u64)?;
-    let raw = match bytes {
-        [0x89, b'P', b'N', b'G', ..] => super::png::decode(bytes, options),
-        [0xFF, 0xD8, 0xFF, ..] => super::jpeg::decode(bytes, options),
-        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
-            super::tiff::decode(bytes, options)
-        }
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'E',
-            b'B',
-            b'P',
-            ..,
-        ] => super::simple::decode_webp(bytes, options),
-        [b'P', b'1'..=b'7', b'\t' | b'\n' | b'\r' | b' ' | b'#', ..] => {
-            super::simple::decode_pnm(bytes, options)
-        }
-        [b'B', b'M', ..] => super::simple::decode_bmp(bytes, options),
-        _ => Err(unknown(bytes)),
+    let raw = match sniff(bytes) {
+        Kind::Png => super::png::decode(bytes, options),
+        Kind::Jpeg => super::jpeg::decode(bytes, options),
+        Kind::Tiff => super::tiff::decode(bytes, options),
+        Kind::WebP => super::simple::decode_webp(bytes, options),
+        Kind::Pnm => super::simple::decode_pnm(bytes, options),
+        Kind::Bmp => super::simple::decode_bmp(bytes, options),
+        Kind::Unsupported(name) => Err(Error::Unsupported(format!(
+            "{name} file: recognised, but not supported; {READABLE}"
+        ))),
+        Kind::Unknown if bytes.is_empty() => Err(Error::BadImage("picture file is empty".into())),
+        Kind::Unknown => Err(Error::BadImage(format!("not a picture file: {READABLE}"))),
     }?;
     raw.into_picture(options.container_compat)
 }
@@ -108,24 +96,4 @@ fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>> {
     file.take(cap).read_to_end(&mut bytes).map_err(failed)?;
     options.limits.check_file(bytes.len() as u64)?;
     Ok(bytes)
-}
-
-fn unknown(bytes: &[u8]) -> Error {
-    let known = "png, jpeg, tiff, bmp, webp and pnm can be read";
-    match bytes {
-        [] => Error::BadImage("picture file is empty".into()),
-        _ if bytes.get(128..132) == Some(b"DICM") => Error::Unsupported(format!(
-            "dicom file: recognised, but dicom is not supported yet; {known}"
-        )),
-        [b'G', b'I', b'F', b'8', ..] => {
-            Error::Unsupported(format!("gif file: not supported; {known}"))
-        }
-        [0, 0, 0, _, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
-            Error::Unsupported(format!("jpeg 2000 file: not supported; {known}"))
-        }
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => {
-            Error::Unsupported(format!("heif or avif file: not supported; {known}"))
-        }
-        _ => Error::BadImage(format!("not a picture file: {known}")),
-    }
 }

@@ -22,9 +22,14 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// `what` of [`Error::Limit`] where a file is over [`Limits::max_file_bytes`].
+    pub const FILE_BYTES: &str = "file size in bytes";
+    /// `what` of [`Error::Limit`] where a picture is over [`Limits::max_pixels`].
+    pub const PIXELS: &str = "picture size in pixels";
+
     /// Checks the size of a file.
     pub(super) fn check_file(&self, bytes: u64) -> Result<()> {
-        check("file size in bytes", bytes, self.max_file_bytes)
+        check(Self::FILE_BYTES, bytes, self.max_file_bytes)
     }
 
     /// Checks the size that a header claims.
@@ -35,7 +40,7 @@ impl Limits {
             )));
         }
         let pixels = u64::from(width) * u64::from(height);
-        check("picture size in pixels", pixels, self.max_pixels)
+        check(Self::PIXELS, pixels, self.max_pixels)
     }
 }
 

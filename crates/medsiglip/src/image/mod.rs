@@ -2,6 +2,7 @@
 
 mod decode;
 mod limits;
+mod sniff;
 mod raw;
 mod png;
 mod jpeg;
@@ -11,6 +12,7 @@ mod simple;
 use decode::orientation_of_exif;
 pub use decode::{DecodeOptions, SourceInfo, decode, open, open_with};
 pub use limits::Limits;
+pub use sniff::{Kind, SNIFF_BYTES, sniff};
 
 use crate::{Error, Result};
 

@@ -1,7 +1,7 @@
 //! Samples as a file stores them, and their way to gray or RGB.
 
 use super::{Picture, Samples, SourceInfo};
-use crate::Result;
+use crate::{Error, Result};
 
 /// What the channels of a file mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +40,12 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// Resolves alpha, CMYK and orientation.
+    /// Checks the sample count, then resolves alpha, CMYK and orientation.
     ///
     /// Alpha is dropped, as Pillow's `convert("RGB")` does. CMYK is converted as Pillow does, or, with
     /// `container_compat`, its first three channels are taken as RGB: the container's reading.
     pub(super) fn into_picture(mut self, container_compat: bool) -> Result<Picture> {
+        self.check_count()?;
         if matches!(self.layout, Layout::GrayAlpha | Layout::Rgba) && self.is_translucent() {
             self.warnings
                 .push("alpha channel is not fully opaque and was dropped".into());
@@ -84,6 +85,23 @@ impl Raw {
             warnings: self.warnings,
         };
         Ok(picture)
+    }
+
+    /// Nothing below may trust a decoder, or the damaged file it read, to have filled the picture.
+    fn check_count(&self) -> Result<()> {
+        let expected =
+            u64::from(self.width) * u64::from(self.height) * self.layout.channels() as u64;
+        let got = match &self.samples {
+            Samples::U8(v) => v.len(),
+            Samples::U16(v) => v.len(),
+        };
+        if got as u64 != expected {
+            return Err(Error::BadImage(format!(
+                "{}: expected {expected} samples ({}x{} of {}), got {got}",
+                self.format, self.width, self.height, self.color
+            )));
+        }
+        Ok(())
     }
 
     fn is_translucent(&self) -> bool {
@@ -165,4 +183,30 @@ fn upright<T: Copy>(
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_sample_count_is_an_error_whatever_follows() {
+        for layout in [Layout::Gray, Layout::GrayAlpha, Layout::Rgb, Layout::Cmyk] {
+            for orientation in 1..=8 {
+                for len in [0, 1, 6 * layout.channels() - 1, 6 * layout.channels() + 1] {
+                    let raw = Raw {
+                        width: 3,
+                        height: 2,
+                        layout,
+                        samples: Samples::U8(vec![0; len]),
+                        orientation,
+                        format: "test",
+                        color: String::new(),
+                        warnings: Vec::new(),
+                    };
+                    assert_eq!(raw.into_picture(false).unwrap_err().code(), "BAD_IMAGE");
+                }
+            }
+        }
+    }
 }

@@ -35,17 +35,6 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Raw> {
         .planes;
     let row_samples = width as usize * layout.channels();
     let samples = full_range(stored, depth, row_samples, planes)?;
-    let got = match &samples {
-        Samples::U8(v) => v.len(),
-        Samples::U16(v) => v.len(),
-    };
-    let expected = row_samples * height as usize;
-    if got != expected {
-        return Err(Error::Unsupported(format!(
-            "tiff: expected {expected} samples of {layout:?}, got {got}: extra channels are not supported"
-        )));
-    }
-
     let mut raw = Raw {
         width,
         height,

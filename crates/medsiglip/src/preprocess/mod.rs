@@ -50,11 +50,14 @@ impl PixelValues {
     /// Pixel values from a buffer of shape (batch, 3, size, size).
     ///
     /// # Errors
-    /// `BAD_ARGUMENT` where the length does not fit.
+    /// `BAD_ARGUMENT` where `size` is zero or the length does not fit.
     pub fn new(batch: usize, size: usize, data: Vec<f32>) -> Result<Self> {
-        if data.len() != batch * 3 * size * size {
+        let expected = [3, size, size]
+            .into_iter()
+            .try_fold(batch, usize::checked_mul);
+        if size == 0 || expected != Some(data.len()) {
             return Err(Error::BadArgument(format!(
-                "pixel values: expected {batch}x3x{size}x{size} numbers, got {}",
+                "pixel values: expected {batch}x3x{size}x{size} numbers and a size above 0, got {}",
                 data.len()
             )));
         }
@@ -112,6 +115,7 @@ pub struct Preprocessor {
     size: usize,
     resize: Resize,
     levels: Box<Levels>,
+    description: String,
 }
 
 impl Preprocessor {
@@ -134,6 +138,7 @@ impl Preprocessor {
         }
         let half = [0.5; 3];
         let mut levels = Box::new(levels::levels(Some(ONE_255TH), Some((half, half))));
+        let mut description = recipe.name().to_owned();
         let resize = match recipe {
             Recipe::EvalTf => Resize::TfBilinear,
             Recipe::Hf | Recipe::Container => Resize::Pillow(Filter::Bicubic),
@@ -145,7 +150,8 @@ impl Preprocessor {
                     )
                 })?;
                 let config = processor_config::parse(text)?;
-                levels = config.levels;
+                levels = Box::new(config.levels());
+                description = format!("{recipe}: {config}");
                 config.filter.map_or(Resize::Keep, Resize::Pillow)
             }
         };
@@ -156,6 +162,7 @@ impl Preprocessor {
             size,
             resize,
             levels,
+            description,
         })
     }
 
@@ -172,6 +179,12 @@ impl Preprocessor {
     /// Output height and width in pixels.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// The recipe for the record: its name, and of `checkpoint` also what the file made of it, for example
+    /// `checkpoint: bicubic, mean 0.5, std 0.5, rescale 1/255`.
+    pub fn describe(&self) -> String {
+        self.description.clone()
     }
 
     /// Decode options that go with the recipe (`container` reads unusual files as the container does).

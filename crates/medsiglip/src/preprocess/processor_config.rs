@@ -1,5 +1,7 @@
 //! A checkpoint's `preprocessor_config.json`, followed exactly or refused.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -12,10 +14,46 @@ use crate::{Error, Result};
 pub(super) struct ProcessorConfig {
     /// `None` where `do_resize` is false.
     pub(super) filter: Option<Filter>,
-    pub(super) levels: Box<Levels>,
+    /// `None` where `do_rescale` is false.
+    rescale: Option<f64>,
+    /// Mean and standard deviation; `None` where `do_normalize` is false.
+    normalize: Option<([f64; 3], [f64; 3])>,
 }
 
-/// The fields that change pixels. Absent and null take the defaults of `SiglipImageProcessor` (transformers 4.51.3).
+impl ProcessorConfig {
+    /// The float of every 8-bit level.
+    pub(super) fn levels(&self) -> Levels {
+        levels(self.rescale, self.normalize)
+    }
+}
+
+/// `bicubic, mean 0.5, std 0.5, rescale 1/255`.
+impl fmt::Display for ProcessorConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.filter.map_or("no resize", Filter::name))?;
+        match self.normalize {
+            Some((mean, std)) => write!(f, ", mean {}, std {}", joined(mean), joined(std))?,
+            None => f.write_str(", no normalization")?,
+        }
+        match self.rescale {
+            Some(ONE_255TH) => f.write_str(", rescale 1/255"),
+            Some(factor) => write!(f, ", rescale {factor}"),
+            None => f.write_str(", no rescale"),
+        }
+    }
+}
+
+/// One number where all channels have the same.
+fn joined([r, g, b]: [f64; 3]) -> String {
+    if r == g && g == b {
+        r.to_string()
+    } else {
+        format!("{r} {g} {b}")
+    }
+}
+
+/// The fields that change pixels. Absent and null take the defaults of the class that the file names, else of
+/// `SiglipImageProcessor` (transformers 4.51.3); the two families differ in `resample` alone.
 ///
 /// `do_convert_rgb` is not among them: pictures reach us as gray or RGB, and gray becomes RGB for the model in
 /// either case, where the reference without it would fail on gray.
@@ -34,6 +72,14 @@ struct Fields {
     do_center_crop: Option<bool>,
     do_pad: Option<bool>,
     do_pan_and_scan: Option<bool>,
+}
+
+impl Fields {
+    fn is_gemma3(&self) -> bool {
+        let kinds = [&self.image_processor_type, &self.feature_extractor_type];
+        let mut kinds = kinds.into_iter().flatten();
+        kinds.any(|kind| kind.starts_with("Gemma3"))
+    }
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -58,7 +104,9 @@ pub(super) fn parse(text: &str) -> Result<ProcessorConfig> {
         .map_err(|e| Error::BadConfig(format!("preprocessor_config.json: {e}")))?;
     check_kind(&fields)?;
     let filter = if fields.do_resize.unwrap_or(true) {
-        let code = fields.resample.unwrap_or(3);
+        let code = fields
+            .resample
+            .unwrap_or(if fields.is_gemma3() { 2 } else { 3 });
         let filter = Filter::from_code(code).ok_or_else(|| {
             bad(
                 "resample",
@@ -77,15 +125,19 @@ pub(super) fn parse(text: &str) -> Result<ProcessorConfig> {
     let mean = fields.image_mean.map_or([0.5; 3], PerChannel::each);
     let std = fields.image_std.map_or([0.5; 3], PerChannel::each);
     let normalize = fields.do_normalize.unwrap_or(true).then_some((mean, std));
-    let levels = Box::new(levels(rescale, normalize));
-    if levels.iter().flatten().any(|v| !v.is_finite()) {
+    let config = ProcessorConfig {
+        filter,
+        rescale,
+        normalize,
+    };
+    if config.levels().iter().flatten().any(|v| !v.is_finite()) {
         return Err(bad(
             "rescale_factor, image_mean or image_std",
             "values that give finite pixels",
             "others",
         ));
     }
-    Ok(ProcessorConfig { filter, levels })
+    Ok(config)
 }
 
 fn check_kind(fields: &Fields) -> Result<()> {
@@ -96,7 +148,7 @@ fn check_kind(fields: &Fields) -> Result<()> {
         "SiglipImageProcessorFast",
         "SiglipImageProcessorPil",
         "SiglipFeatureExtractor",
-        // MedGemma's: the same steps, bilinear where its file says so.
+        // MedGemma's: the same steps, bilinear unless its file says otherwise.
         "Gemma3ImageProcessor",
         "Gemma3ImageProcessorFast",
         "Gemma3ImageProcessorPil",
@@ -123,8 +175,16 @@ fn check_kind(fields: &Fields) -> Result<()> {
             return Err(bad(name, "false or absent", "true"));
         }
     }
-    // A square side is the model's business; any other kind of size ("shortest_edge") keeps the aspect ratio.
+    check_size(fields)
+}
+
+/// A square side is the model's business; any other kind of size ("shortest_edge") keeps the aspect ratio.
+///
+/// A plain number is a square to the `Gemma3ImageProcessor` family alone: `SiglipImageProcessorFast` takes it for
+/// the shortest edge, and `SiglipImageProcessor` fails on it.
+fn check_size(fields: &Fields) -> Result<()> {
     match &fields.size {
+        Some(Value::Number(_)) if fields.is_gemma3() => Ok(()),
         Some(size) if size.get("height").is_none() || size.get("height") != size.get("width") => {
             Err(bad("size", "the same height and width", &size.to_string()))
         }
@@ -157,7 +217,7 @@ mod tests {
         let config = parse(text).unwrap();
         assert_eq!(config.filter, Some(Filter::Bicubic));
         let half = [0.5; 3];
-        assert_eq!(*config.levels, levels(Some(ONE_255TH), Some((half, half))));
+        assert_eq!(config.levels(), levels(Some(ONE_255TH), Some((half, half))));
     }
 
     /// What transformers 5 and MedGemma write.
@@ -169,6 +229,18 @@ mod tests {
             );
             assert_eq!(parse(&text).unwrap().filter, Some(Filter::Bilinear));
         }
+    }
+
+    #[test]
+    fn gemma3_has_its_own_default_filter_and_takes_a_plain_number_for_a_square() {
+        for kind in ["image_processor_type", "feature_extractor_type"] {
+            for class in ["Gemma3ImageProcessor", "Gemma3ImageProcessorFast"] {
+                let text = format!(r#"{{"{kind}": "{class}", "size": 448}}"#);
+                assert_eq!(parse(&text).unwrap().filter, Some(Filter::Bilinear));
+            }
+        }
+        let text = r#"{"image_processor_type": "SiglipImageProcessorFast", "size": 448}"#;
+        assert!(message(text).contains("size"));
     }
 
     #[test]

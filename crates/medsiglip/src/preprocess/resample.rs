@@ -48,6 +48,18 @@ impl Filter {
         .copied()
     }
 
+    /// The filter's name in Pillow, in lower case.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::Lanczos => "lanczos",
+            Self::Bilinear => "bilinear",
+            Self::Bicubic => "bicubic",
+            Self::Box => "box",
+            Self::Hamming => "hamming",
+        }
+    }
+
     fn support(self) -> f64 {
         match self {
             Self::Nearest | Self::Box => 0.5,

@@ -192,3 +192,45 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn pixel_values_refuse_sizes_that_no_buffer_has() {
+    for (batch, size) in [
+        (0, 0),
+        (1, 0),
+        (1, 1),
+        (usize::MAX, 2),
+        (1, usize::MAX),
+        // 3 * 2^64 numbers, 0 where the product wraps.
+        (1 << 32, 1 << 16),
+    ] {
+        let error = PixelValues::new(batch, size, Vec::new()).unwrap_err();
+        assert_eq!(error.code(), "BAD_ARGUMENT");
+    }
+    assert_eq!(PixelValues::new(0, 4, Vec::new()).unwrap().batch(), 0);
+    assert_eq!(PixelValues::new(2, 1, vec![0.0; 6]).unwrap().batch(), 2);
+}
+
+#[test]
+fn a_recipe_describes_what_it_does() {
+    for recipe in NAMED {
+        assert_eq!(preprocessor(recipe, 4).describe(), recipe.name());
+    }
+    for (config, expected) in [
+        (
+            "{}",
+            "checkpoint: bicubic, mean 0.5, std 0.5, rescale 1/255",
+        ),
+        (
+            r#"{"image_processor_type": "Gemma3ImageProcessor", "image_mean": [0.25, 0.5, 0.5], "rescale_factor": 0.004}"#,
+            "checkpoint: bilinear, mean 0.25 0.5 0.5, std 0.5, rescale 0.004",
+        ),
+        (
+            r#"{"do_resize": false, "do_normalize": false, "do_rescale": false}"#,
+            "checkpoint: no resize, no normalization, no rescale",
+        ),
+    ] {
+        let preprocessor = Preprocessor::new(Recipe::Checkpoint, None, 4, Some(config)).unwrap();
+        assert_eq!(preprocessor.describe(), expected);
+    }
+}
