@@ -17,8 +17,8 @@ VERSIONS = {
     "numpy": "2.4.6",
     "scipy": "1.17.1",
     "safetensors": "0.8.0",
-    "pillow": "13.0.0",
-    "sentencepiece": "0.2.3",
+    "pillow": "11.2.1",
+    "sentencepiece": "0.2.0",
 }
 SEED = 20250709
 
