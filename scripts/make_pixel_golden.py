@@ -222,6 +222,10 @@ def make_files():
         "rgba.tif": (alpha, {}),
         "cmyk.tif": (color.convert("CMYK"), {}),
         "oriented.tif": (color, {"tiffinfo": {274: 8}}),
+        "palette.tif": (palette, {"compression": "tiff_lzw"}),
+        "palette_deflate.tif": (palette, {"compression": "tiff_adobe_deflate"}),
+        "jpeg_rgb.tif": (color, {"compression": "jpeg", "quality": 80}),
+        "jpeg_gray.tif": (gray, {"compression": "jpeg", "quality": 80}),
         "rgb.bmp": (color, {}),
         "palette.bmp": (palette, {}),
         "gray.bmp": (gray, {}),
@@ -237,10 +241,37 @@ def make_files():
     Image.fromarray(wide).save(folder / "gray16.png")
     Image.fromarray(wide).save(folder / "gray16.tif")
     (folder / "max100.pgm").write_bytes(b"P5 37 21 100\n" + (np.asarray(gray).astype(int) * 100 // 255).astype(np.uint8).tobytes())
+    for orientation in range(2, 9):
+        exif[0x0112] = orientation
+        Image.fromarray(sample(5, 3, 3, 8, "mix")).save(folder / f"orientation{orientation}.png", exif=exif)
+    (folder / "jpeg_420_tiles.tif").write_bytes(jpeg_tiles(color))
     for path in sorted(folder.iterdir()):
         if path.suffix == ".raw":
             continue
         path.with_name(path.name + ".raw").write_bytes(read_upright(path).tobytes())
+
+
+def jpeg_tiles(image, side=16):
+    """A TIFF of YCbCr 4:2:0 JPEG tiles, as slide scanners write and Pillow does not."""
+    import io
+    import struct
+
+    tiles = []
+    for top in range(0, image.height, side):
+        for left in range(0, image.width, side):
+            file = io.BytesIO()
+            image.crop((left, top, left + side, top + side)).save(file, "JPEG", quality=80, subsampling=2)
+            tiles.append(file.getvalue())
+    n, short, long = len(tiles), 3, 4
+    tags = 11
+    bits_at = 8 + 2 + 12 * tags + 4
+    offsets_at, lengths_at, data_at = bits_at + 6, bits_at + 6 + 4 * n, bits_at + 6 + 8 * n
+    offsets = [data_at + sum(map(len, tiles[:i])) for i in range(n)]
+    entries = [(256, long, 1, image.width), (257, long, 1, image.height), (258, short, 3, bits_at), (259, short, 1, 7),
+               (262, short, 1, 6), (277, short, 1, 3), (322, long, 1, side), (323, long, 1, side),
+               (324, long, n, offsets_at), (325, long, n, lengths_at), (530, short, 2, 2 | 2 << 16)]
+    head = struct.pack("<2sHIH", b"II", 42, 8, tags) + b"".join(struct.pack("<HHII", *e) for e in entries) + bytes(4)
+    return head + struct.pack("<3H", 8, 8, 8) + struct.pack(f"<{2 * n}I", *offsets, *map(len, tiles)) + b"".join(tiles)
 
 
 def read_upright(path):

@@ -7,6 +7,8 @@ mod raw;
 mod png;
 mod jpeg;
 mod tiff;
+mod tiff_jpeg;
+mod tiff_palette;
 mod simple;
 
 use decode::orientation_of_exif;

@@ -1,6 +1,6 @@
-//! TIFF to [`Raw`]: the first page, 1 to 16 bits, gray, RGB, alpha and CMYK.
+//! TIFF to [`Raw`]: the first page, 1 to 16 bits, gray, RGB, alpha, CMYK and palettes; JPEG inside TIFF.
 //!
-//! Refused by name: palettes, `YCbCr`, Lab, float, signed and 32-bit samples, JPEG inside TIFF, Aperio slides.
+//! Refused by name: Lab, float, signed and 32-bit samples, `YCbCr` that is not JPEG, Aperio slides.
 
 use std::io::Cursor;
 
@@ -12,29 +12,73 @@ use tiff::{TiffError, TiffFormatError};
 use super::png::unpack;
 use super::raw::{Layout, Raw, high_bytes};
 use super::{DecodeOptions, Samples};
+use super::{tiff_jpeg, tiff_palette};
 use crate::{Error, Result};
 
-type TiffDecoder<'a> = Decoder<Cursor<&'a [u8]>>;
+pub(super) type TiffDecoder<'a> = Decoder<Cursor<&'a [u8]>>;
+
+/// Compression 7, "new-style" JPEG.
+const JPEG: u16 = 7;
+/// Photometric interpretation of palette indices and of `YCbCr`.
+const PALETTE: u16 = 3;
+const YCBCR: u16 = 6;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Raw> {
+    let mut decoder = open(bytes, options)?;
+    if tag_numbers(&mut decoder, Tag::PhotometricInterpretation)?.first() != Some(&PALETTE) {
+        return decode_page(decoder, bytes, false, options);
+    }
+    let (colors, gray) = tiff_palette::split(&mut decoder, bytes)?;
+    let mut raw = decode_page(open(&gray, options)?, &gray, true, options)?;
+    tiff_palette::apply(&mut raw, &colors, options.container_compat)?;
+    Ok(raw)
+}
+
+/// The header, checked.
+fn open<'a>(bytes: &'a [u8], options: &DecodeOptions) -> Result<TiffDecoder<'a>> {
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(bad_tiff)?;
     let (width, height) = decoder.dimensions().map_err(bad_tiff)?;
     options.limits.check_pixels(width, height)?;
     refuse_slides(&mut decoder)?;
-    let (layout, depth) = layout(&mut decoder)?;
-
     let limit = usize::try_from(options.limits.max_pixels.saturating_mul(8)).unwrap_or(usize::MAX);
     let mut limits = Limits::default();
     limits.decoding_buffer_size = limit;
     limits.intermediate_buffer_size = limit;
-    decoder = decoder.with_limits(limits);
-    let mut stored = DecodingResult::U8(Vec::new());
-    let planes = decoder
-        .read_image_to_buffer(&mut stored)
-        .map_err(bad_tiff)?
-        .planes;
-    let row_samples = width as usize * layout.channels();
-    let samples = full_range(stored, depth, row_samples, planes)?;
+    Ok(decoder.with_limits(limits))
+}
+
+/// The first page; with `is_index`, samples of few bits keep their numbers.
+fn decode_page(
+    mut decoder: TiffDecoder,
+    bytes: &[u8],
+    is_index: bool,
+    options: &DecodeOptions,
+) -> Result<Raw> {
+    let (width, height) = decoder.dimensions().map_err(bad_tiff)?;
+    let is_jpeg = tag_numbers(&mut decoder, Tag::Compression)?.first() == Some(&JPEG);
+    let (layout, depth) = layout(&mut decoder, is_jpeg)?;
+    let photometric = tag_numbers(&mut decoder, Tag::PhotometricInterpretation)?;
+    let is_ycbcr = photometric.first() == Some(&YCBCR);
+    let samples = if is_jpeg {
+        tiff_jpeg::read(&mut decoder, bytes, layout, is_ycbcr, options)?
+    } else {
+        let mut stored = DecodingResult::U8(Vec::new());
+        let planes = decoder
+            .read_image_to_buffer(&mut stored)
+            .map_err(bad_tiff)?
+            .planes;
+        let scale = match depth {
+            1 | 2 | 4 if !is_index => 255 / ((1_u8 << depth) - 1),
+            _ => 1,
+        };
+        let row_samples = width as usize * layout.channels();
+        full_range(stored, depth, scale, row_samples, planes)?
+    };
+    let name = if is_ycbcr {
+        "ycbcr"
+    } else {
+        color_name(layout)
+    };
     let mut raw = Raw {
         width,
         height,
@@ -43,7 +87,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Raw> {
         // Pillow applies the tag while it opens a TIFF, so the container sees it applied too.
         orientation: orientation(&mut decoder)?,
         format: "tiff",
-        color: format!("{}{depth}", color_name(layout)),
+        color: format!("{name}{depth}{}", if is_jpeg { " jpeg" } else { "" }),
         warnings: Vec::new(),
     };
     if decoder.more_images() {
@@ -94,7 +138,7 @@ fn refuse_slides(decoder: &mut TiffDecoder) -> Result<()> {
     Ok(())
 }
 
-fn layout(decoder: &mut TiffDecoder) -> Result<(Layout, u8)> {
+fn layout(decoder: &mut TiffDecoder, is_jpeg: bool) -> Result<(Layout, u8)> {
     let color = decoder.colortype().map_err(bad_tiff)?;
     let format = tag_numbers(decoder, Tag::SampleFormat)?;
     if let Some(code) = format.iter().find(|&&f| f != 1) {
@@ -112,6 +156,7 @@ fn layout(decoder: &mut TiffDecoder) -> Result<(Layout, u8)> {
         } => (Layout::GrayAlpha, depth),
         ColorType::RGB(depth) => (Layout::Rgb, depth),
         ColorType::RGBA(depth) => (Layout::Rgba, depth),
+        ColorType::YCbCr(8) if is_jpeg => (Layout::Rgb, 8),
         ColorType::CMYK(depth) => (Layout::Cmyk, depth),
         other => {
             return Err(Error::Unsupported(format!(
@@ -130,12 +175,12 @@ fn layout(decoder: &mut TiffDecoder) -> Result<(Layout, u8)> {
 fn full_range(
     stored: DecodingResult,
     depth: u8,
+    scale: u8,
     row_samples: usize,
     planes: usize,
 ) -> Result<Samples> {
     match stored {
         DecodingResult::U8(v) if depth < 8 => {
-            let scale = (255 / ((1_u32 << depth) - 1)) as u8;
             Ok(Samples::U8(unpack(&v, row_samples, depth, scale)))
         }
         DecodingResult::U8(v) => Ok(Samples::U8(interleave(v, planes))),
@@ -190,7 +235,7 @@ fn orientation(decoder: &mut TiffDecoder) -> Result<u8> {
 }
 
 /// The numbers of a tag, empty where it is absent.
-fn tag_numbers(decoder: &mut TiffDecoder, tag: Tag) -> Result<Vec<u16>> {
+pub(super) fn tag_numbers(decoder: &mut TiffDecoder, tag: Tag) -> Result<Vec<u16>> {
     Ok(decoder
         .find_tag_unsigned_vec(tag)
         .map_err(bad_tiff)?
@@ -207,7 +252,7 @@ fn color_name(layout: Layout) -> &'static str {
     }
 }
 
-fn bad_tiff(error: TiffError) -> Error {
+pub(super) fn bad_tiff(error: TiffError) -> Error {
     match error {
         TiffError::UnsupportedError(what) => Error::Unsupported(format!("tiff: {what}")),
         TiffError::FormatError(TiffFormatError::RequiredTagNotFound(tag)) => {
