@@ -201,7 +201,7 @@ impl Architecture {
 const MAX_WIDTH: usize = 16_384;
 const MAX_MLP: usize = 65_536;
 const MAX_DEPTH: usize = 256;
-const MAX_SIDE: usize = 16_384;
+pub(crate) const MAX_SIDE: usize = 16_384;
 const MAX_PATCH: usize = 1_024;
 const MAX_VOCABULARY: usize = 1 << 22;
 const MAX_POSITIONS: usize = 65_536;

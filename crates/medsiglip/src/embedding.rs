@@ -124,6 +124,8 @@ pub struct Provenance {
     pub model: String,
     /// SHA-256 of the weights.
     pub checksum: String,
+    /// SHA-256 of the files that say how they are used: config, pixel recipe, tokenizer.
+    pub config_checksum: String,
     /// Where the towers ran: `cpu`.
     pub device: String,
     /// How the weights are stored: `f32`, `bf16`, `f16`.

@@ -307,6 +307,7 @@ impl Model {
             medsiglip: env!("CARGO_PKG_VERSION").into(),
             model: self.checkpoint.id().into(),
             checksum: self.checkpoint.checksum()?.into(),
+            config_checksum: self.checkpoint.config_checksum()?.into(),
             device: self.encoder.device().into(),
             dtype: self.encoder.dtype().to_string(),
             recipe: self.preprocessor.recipe().to_string(),

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use checkpoint_support::{Stored, config_json, folder, random_tensors, write_safetensors};
 use medsiglip::checkpoint::{
-    Checkpoint, Dtype, ModelSource, OpenOptions, PositionResampling, expected_tensors, save,
+    Checkpoint, Dtype, ModelSource, OpenOptions, PositionResampling, SaveOptions, expected_tensors,
+    save,
 };
 use medsiglip::{Config, Error};
 use sha2::{Digest, Sha256};
@@ -175,7 +176,25 @@ fn big_vision_files_hold_the_same_model() {
         ..OpenOptions::default()
     };
     let rounded = open_with(&golden("huggingface"), &options).unwrap();
-    assert_same_numbers(&rounded, &open(&golden("bfloat16.npz")));
+    let bfloat16 = open(&golden("bfloat16.npz"));
+    assert_eq!(rounded.config(), bfloat16.config());
+    for t in expected_tensors(rounded.config()) {
+        let stored = bfloat16.tensor(&t.name, &t.shape).unwrap();
+        assert_eq!(stored.dtype(), Dtype::Bf16);
+        let own = huggingface.tensor(&t.name, &t.shape).unwrap();
+        let by_hand: Vec<f32> = own
+            .to_f32()
+            .iter()
+            .map(|x| half::bf16::from_f32(*x).to_f32())
+            .collect();
+        assert_eq!(*stored.to_f32(), by_hand, "{}", t.name);
+        // Asked for at opening, only what has two axes is rounded.
+        let opened = rounded.tensor(&t.name, &t.shape).unwrap();
+        let is_weight = t.shape.iter().filter(|side| **side > 1).count() > 1;
+        let expected = if is_weight { stored } else { own };
+        assert_eq!(opened.dtype(), expected.dtype(), "{}", t.name);
+        assert_eq!(opened.to_f32(), expected.to_f32(), "{}", t.name);
+    }
 }
 
 #[test]
@@ -283,6 +302,23 @@ fn another_resolution_resamples_the_positions() {
 }
 
 #[test]
+fn a_resolution_that_no_config_may_have_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = config_json("siglip")
+        .replace("\"image_size\": 16", "\"image_size\": 64")
+        .replace("\"patch_size\": 4", "\"patch_size\": 32");
+    let config = Config::from_json(&json).unwrap();
+    folder(dir.path(), &json, &random_tensors(&config, Dtype::F32));
+    // 513 patches a side would do, but what `save` then writes could not be opened.
+    let options = OpenOptions {
+        resolution: Some(513 * 32),
+        ..OpenOptions::default()
+    };
+    let error = open_with(dir.path(), &options).err().unwrap();
+    assert_eq!(error.code(), "LIMIT_EXCEEDED", "{error}");
+}
+
+#[test]
 fn checksums_are_those_of_the_files() {
     let path = golden("huggingface");
     let sum = sha256(&fs::read(path.join("model.safetensors")).unwrap());
@@ -291,8 +327,7 @@ fn checksums_are_those_of_the_files() {
     save(
         &open(&path),
         &dir.path().join("sharded"),
-        None,
-        Some(10_000),
+        &saving(None, Some(10_000)),
     )
     .unwrap();
     let folder = dir.path().join("sharded");
@@ -350,13 +385,13 @@ fn what_is_saved_opens_as_the_same_model() {
         };
         let opened = open_with(&golden(source), &options).unwrap();
         let target = dir.path().join("new/model");
-        save(&opened, &target, dtype, shard).unwrap();
+        save(&opened, &target, &saving(dtype, shard)).unwrap();
         let saved = open(&target);
         assert_same_numbers(&opened, &saved);
-        assert_eq!(
-            saved.tensor("logit_bias", &[1]).unwrap().dtype(),
-            dtype.unwrap_or(Dtype::F32)
-        );
+        let text = saved.config().text.as_ref().unwrap();
+        let head = [text.projection_size, text.hidden_size];
+        let head = saved.tensor("text_model.head.weight", &head).unwrap();
+        assert_eq!(head.dtype(), dtype.unwrap_or(Dtype::F32));
         // Nothing is left beside it.
         assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 1);
     }
@@ -383,8 +418,7 @@ fn the_files_beside_the_weights_are_saved_too() {
     save(
         &open_with(dir.path(), &options).unwrap(),
         out.path(),
-        None,
-        None,
+        &saving(None, None),
     )
     .unwrap();
     assert_eq!(
@@ -403,22 +437,174 @@ fn the_files_beside_the_weights_are_saved_too() {
 fn a_failed_save_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let mut tensors = random_tensors(&tiny(), Dtype::F32);
-    let last = tensors.last_mut().unwrap();
-    last.bytes = 1e6f32.to_le_bytes().to_vec();
+    let head = tensors
+        .iter_mut()
+        .find(|t| t.name == "text_model.head.weight");
+    head.unwrap().bytes[..4].copy_from_slice(&1e6f32.to_le_bytes());
     folder(dir.path(), &config_json("siglip"), &tensors);
     let out = tempfile::tempdir().unwrap();
     let target = out.path().join("model");
-    let error = save(&open(dir.path()), &target, Some(Dtype::F16), None).unwrap_err();
+    let error = save(&open(dir.path()), &target, &saving(Some(Dtype::F16), None)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "tensor logit_bias: expected numbers that fit f16, got 1000000"
+        "tensor text_model.head.weight: expected numbers that fit f16, got 1000000"
     );
     assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
 
-    let error = save(&open(dir.path()), dir.path(), None, None).unwrap_err();
+    let error = save(&open(dir.path()), dir.path(), &saving(None, None)).unwrap_err();
     assert_eq!(error.code(), "BAD_ARGUMENT");
-    let error = save(&open(dir.path()), &target, None, Some(0)).unwrap_err();
+    let error = save(&open(dir.path()), &target, &saving(None, Some(0))).unwrap_err();
     assert_eq!(error.code(), "BAD_ARGUMENT");
+}
+
+fn saving(dtype: Option<Dtype>, max_shard_bytes: Option<u64>) -> SaveOptions {
+    SaveOptions {
+        dtype,
+        max_shard_bytes,
+        stop: None,
+    }
+}
+
+#[test]
+fn every_file_that_decides_the_result_is_in_the_checksum() {
+    let dir = tempfile::tempdir().unwrap();
+    folder(
+        dir.path(),
+        &config_json("siglip"),
+        &random_tensors(&tiny(), Dtype::F32),
+    );
+    let sum = || open(dir.path()).config_checksum().unwrap().to_owned();
+    let config = sha256(config_json("siglip").as_bytes());
+    let line = format!("config.json {config}\n");
+    assert_eq!(sum(), format!("sha256:{}", sha256(line.as_bytes())));
+    let mut sums = vec![sum()];
+    for (name, text) in [
+        ("preprocessor_config.json", r#"{"resample": 2}"#),
+        ("preprocessor_config.json", r#"{"resample": 3}"#),
+        ("spiece.model", "x"),
+        ("tokenizer.json", "{}"),
+        ("config.json", &(config_json("siglip") + "\n")),
+    ] {
+        fs::write(dir.path().join(name), text).unwrap();
+        assert!(!sums.contains(&sum()), "{name}");
+        sums.push(sum());
+    }
+    let lines: String = [
+        ("config.json", config_json("siglip") + "\n"),
+        ("preprocessor_config.json", r#"{"resample": 3}"#.into()),
+        ("tokenizer.json", "{}".into()),
+    ]
+    .map(|(name, text)| format!("{name} {}\n", sha256(text.as_bytes())))
+    .concat();
+    assert_eq!(sum(), format!("sha256:{}", sha256(lines.as_bytes())));
+    // spiece.model is not read where there is a tokenizer.json, and a README never.
+    fs::write(dir.path().join("spiece.model"), "y").unwrap();
+    fs::write(dir.path().join("README.md"), "y").unwrap();
+    assert_eq!(sum(), format!("sha256:{}", sha256(lines.as_bytes())));
+}
+
+#[test]
+fn a_saved_checkpoint_tells_how_it_was_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (small, again) = (dir.path().join("small"), dir.path().join("again"));
+    let options = OpenOptions {
+        resolution: Some(8),
+        positions: PositionResampling::Area,
+        ..OpenOptions::default()
+    };
+    let source = open_with(&golden("huggingface"), &options).unwrap();
+    save(&source, &small, &SaveOptions::default()).unwrap();
+    save(&source, &again, &SaveOptions::default()).unwrap();
+    let bytes = fs::read(small.join("model.safetensors")).unwrap();
+    assert_eq!(bytes, fs::read(again.join("model.safetensors")).unwrap());
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let notes = metadata.metadata().as_ref().unwrap();
+    let note = |name: &str| notes.get(name).map(String::as_str);
+    assert_eq!(note("format"), Some("pt"));
+    assert_eq!(note("medsiglip.version"), Some(env!("CARGO_PKG_VERSION")));
+    assert_eq!(note("medsiglip.source"), Some(source.id()));
+    let checksum = source.checksum().unwrap();
+    assert_eq!(note("medsiglip.source_checksum"), Some(checksum));
+    assert_eq!(note("medsiglip.resolution"), Some("8"));
+    assert_eq!(note("medsiglip.positions"), Some("area"));
+
+    // At its own resolution it is still a resampled one; at another the new resampling counts.
+    assert_eq!(open(&small).resampled(), Some(PositionResampling::Area));
+    let larger = OpenOptions {
+        resolution: Some(16),
+        positions: PositionResampling::Bicubic,
+        ..OpenOptions::default()
+    };
+    let method = open_with(&small, &larger).unwrap().resampled();
+    assert_eq!(method, Some(PositionResampling::Bicubic));
+    // What we do not know is passed over.
+    let text = String::from_utf8_lossy(&bytes[..8000]).into_owned();
+    let at = text.find("\"area\"").map(|_| {
+        let mut bytes = bytes.clone();
+        let at = bytes.windows(6).position(|w| w == b"\"area\"").unwrap();
+        bytes[at + 1] = b'x';
+        bytes
+    });
+    fs::write(small.join("model.safetensors"), at.unwrap()).unwrap();
+    assert_eq!(open(&small).resampled(), None);
+    // An untouched table has no note.
+    let whole = dir.path().join("whole");
+    save(
+        &open(&golden("huggingface")),
+        &whole,
+        &SaveOptions::default(),
+    )
+    .unwrap();
+    assert_eq!(open(&whole).resampled(), None);
+}
+
+#[test]
+fn what_rounding_would_hurt_stays_exact() {
+    let dir = tempfile::tempdir().unwrap();
+    for dtype in [Dtype::Bf16, Dtype::F16] {
+        let target = dir.path().join(dtype.to_string());
+        let source = open(&golden("huggingface"));
+        save(&source, &target, &saving(Some(dtype), None)).unwrap();
+        let saved = open(&target);
+        for name in ["logit_scale", "logit_bias"] {
+            let (a, b) = (
+                source.tensor(name, &[1]).unwrap(),
+                saved.tensor(name, &[1]).unwrap(),
+            );
+            assert_eq!(a.to_f32(), b.to_f32());
+        }
+        let config = fs::read_to_string(target.join("config.json")).unwrap();
+        assert!(config.contains("float16"), "{config}");
+    }
+}
+
+#[test]
+fn an_interrupted_save_leaves_nothing_behind() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static LEFT: AtomicUsize = AtomicUsize::new(0);
+    fn stop() -> bool {
+        LEFT.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+            .is_err()
+    }
+    let out = tempfile::tempdir().unwrap();
+    let options = SaveOptions {
+        stop: Some(stop),
+        ..SaveOptions::default()
+    };
+    let source = open(&golden("huggingface"));
+    let mut rounds = 0;
+    // Stopped at each of the places where it asks, until it gets through.
+    loop {
+        LEFT.store(rounds, Ordering::SeqCst);
+        match save(&source, &out.path().join("model"), &options) {
+            Err(error) => assert_eq!(error.code(), "INTERRUPTED"),
+            Ok(()) => break,
+        }
+        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
+        rounds += 1;
+    }
+    assert!(rounds > expected_tensors(source.config()).len());
+    assert!(open(&out.path().join("model")).checksum().is_ok());
 }
 
 fn sha256(bytes: &[u8]) -> String {

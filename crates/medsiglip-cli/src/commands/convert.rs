@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use medsiglip::checkpoint::{self, Checkpoint};
+use medsiglip::checkpoint::{self, Checkpoint, SaveOptions};
 
 use crate::args::ConvertArgs;
 use crate::messages::{self, Exit, Failure, Result};
@@ -11,8 +11,12 @@ use crate::messages::{self, Exit, Failure, Result};
 pub fn run(args: &ConvertArgs) -> Result<Exit> {
     refuse_full(&args.output)?;
     let checkpoint = Checkpoint::open(&args.source.model, &args.source.open_options())?;
-    let shard = args.max_shard_size.map(NonZeroU64::get);
-    checkpoint::save(&checkpoint, &args.output, args.source.dtype, shard)?;
+    let options = SaveOptions {
+        dtype: args.source.dtype,
+        max_shard_bytes: args.max_shard_size.map(NonZeroU64::get),
+        stop: None,
+    };
+    checkpoint::save(&checkpoint, &args.output, &options)?;
     messages::note(format_args!("wrote {}", args.output.display()));
     Ok(Exit::Done)
 }

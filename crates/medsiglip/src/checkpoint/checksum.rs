@@ -11,9 +11,14 @@ use crate::{Error, Result};
 
 /// One file's own SHA-256; of several, that of the lines `name sha256\n`, sorted by name.
 pub(super) fn of_files(files: &[PathBuf]) -> Result<String> {
-    if let [file] = files {
-        return of_file(file);
+    match files {
+        [file] => of_file(file),
+        files => of_lines(files),
     }
+}
+
+/// That of the lines `name sha256\n`, sorted by name.
+pub(super) fn of_lines(files: &[PathBuf]) -> Result<String> {
     let mut lines = Vec::with_capacity(files.len());
     for file in files {
         let name = file.file_name().unwrap_or_default().to_string_lossy();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use super::names::show;
+use super::positions::PositionResampling;
 use super::tensor::Tensor;
 use crate::{Error, Result};
 
@@ -18,6 +19,11 @@ pub(super) trait Weights: Send + Sync {
 
     /// The weight files.
     fn files(&self) -> &[PathBuf];
+
+    /// The resampling that the file says was done to its position table.
+    fn resampled(&self) -> Option<PositionResampling> {
+        None
+    }
 }
 
 /// Configs and indices are far smaller.

@@ -15,7 +15,7 @@ mod save;
 
 pub use names::{ExpectedTensor, expected_tensors};
 pub use positions::PositionResampling;
-pub use save::save;
+pub use save::{SaveOptions, save};
 pub use source::{DEFAULT_MODEL, ModelSource};
 pub use tensor::{Dtype, Tensor, Values};
 
@@ -25,8 +25,12 @@ use std::sync::OnceLock;
 use self::bigvision::BigVision;
 use self::files::Weights;
 use self::safetensors::SafeTensors;
-use crate::config::{Architecture, MAX_GRID};
+use crate::config::{Architecture, MAX_GRID, MAX_SIDE};
+use crate::tokenizer::TokenizerFile;
 use crate::{Config, Error, Result};
+
+const CONFIG: &str = "config.json";
+const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// Tells how a download gets on: the file's name, bytes done, bytes in all.
 pub type Progress = fn(file: &str, done: u64, total: u64);
@@ -38,7 +42,8 @@ pub struct OpenOptions {
     pub resolution: Option<usize>,
     /// How the position table is resampled where the resolution differs.
     pub positions: PositionResampling,
-    /// Round the weights to this storage type; `None` keeps what is stored.
+    /// Round the weights to this storage type; `None` keeps what is stored. Tensors with fewer than two axes longer
+    /// than 1 are never rounded: `logit_scale`, `logit_bias`, norms, biases and the probe save nothing and cost accuracy.
     pub dtype: Option<Dtype>,
     /// A second checkpoint that gives the MAP pooling head (and the text tower) that the first one lacks.
     pub head_from: Option<ModelSource>,
@@ -59,6 +64,9 @@ pub struct Checkpoint {
     /// Where the tensors come from that this checkpoint lacks.
     head: Option<Box<Checkpoint>>,
     checksum: OnceLock<String>,
+    /// The files beside the weights that decide the result.
+    companions: Vec<PathBuf>,
+    config_checksum: OnceLock<String>,
 }
 
 impl Checkpoint {
@@ -108,7 +116,7 @@ impl Checkpoint {
         }
         let tensor = tensor.reshaped(shape);
         match self.dtype {
-            Some(dtype) => tensor.to_dtype(dtype, name),
+            Some(dtype) => tensor.stored_as(dtype, name),
             None => Ok(tensor),
         }
     }
@@ -138,6 +146,26 @@ impl Checkpoint {
         Ok(self.checksum.get_or_init(|| format!("sha256:{sum}")))
     }
 
+    /// SHA-256 over the small files that decide the result, in hexadecimal, prefixed `sha256:`: `config.json`,
+    /// `preprocessor_config.json`, and for a text tower the tokenizer's file (`tokenizer.json`, else `spiece.model`).
+    ///
+    /// That of the lines `name sha256\n`, sorted by name; files that are not there have no line. With a second
+    /// checkpoint: that of the lines `first\nsecond\n`.
+    ///
+    /// # Errors
+    /// `IO_ERROR`.
+    pub fn config_checksum(&self) -> Result<&str> {
+        if let Some(checksum) = self.config_checksum.get() {
+            return Ok(checksum);
+        }
+        let mut sum = checksum::of_lines(&self.companions)?;
+        if let Some(head) = &self.head {
+            let second = head.config_checksum()?.trim_start_matches("sha256:");
+            sum = checksum::of_text(&format!("{sum}\n{second}\n"));
+        }
+        Ok(self.config_checksum.get_or_init(|| format!("sha256:{sum}")))
+    }
+
     /// The folder that holds the tokenizer's files: that of the checkpoint which gives the text tower.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -148,9 +176,13 @@ impl Checkpoint {
         self.preprocessor_config.as_deref()
     }
 
-    /// The resampling that was done to the position table; `None` where the resolution is the checkpoint's own.
+    /// The resampling that was done to the position table, here or by [`save`] when it wrote this checkpoint; `None` where
+    /// the table is the one that was trained, as far as is known.
     pub fn resampled(&self) -> Option<PositionResampling> {
-        self.positions.as_ref().map(|(method, _)| *method)
+        match &self.positions {
+            Some((method, _)) => Some(*method),
+            None => self.weights.resampled(),
+        }
     }
 
     fn open_folder(folder: &Path, id: String) -> Result<Self> {
@@ -160,7 +192,7 @@ impl Checkpoint {
                 folder.display()
             )));
         }
-        let json = files::read_text(&folder.join("config.json"))?;
+        let json = files::read_text(&folder.join(CONFIG))?;
         let config = Config::from_json(&json)?;
         let weights = SafeTensors::open(folder, Architecture::from_json(&json)?)?;
         weights.check(&expected_tensors(&config))?;
@@ -173,17 +205,18 @@ impl Checkpoint {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let json = files::read_text_if_there(&folder.join("config.json"))?;
+        let json = files::read_text_if_there(&folder.join(CONFIG))?;
         let config = json.as_deref().map(Config::from_json).transpose()?;
         let (weights, config) = BigVision::open(path, config)?;
         Self::new(local_id(path), folder, config, Box::new(weights))
     }
 
     fn new(id: String, folder: &Path, config: Config, weights: Box<dyn Weights>) -> Result<Self> {
-        let preprocessor = folder.join("preprocessor_config.json");
+        let preprocessor = folder.join(PREPROCESSOR);
         Ok(Self {
             id,
             folder: folder.to_path_buf(),
+            companions: companions(folder, config.text.is_some()),
             config,
             preprocessor_config: files::read_text_if_there(&preprocessor)?,
             weights,
@@ -191,6 +224,7 @@ impl Checkpoint {
             positions: None,
             head: None,
             checksum: OnceLock::new(),
+            config_checksum: OnceLock::new(),
         })
     }
 
@@ -250,6 +284,14 @@ impl Checkpoint {
                 vision.image_size
             )));
         }
+        // as `Config::check` has it: what `save` writes must open again
+        if resolution > MAX_SIDE {
+            return Err(Error::Limit {
+                what: "the resolution in pixels",
+                got: resolution as u64,
+                limit: MAX_SIDE as u64,
+            });
+        }
         if resolution / patch > MAX_GRID {
             return Err(Error::Limit {
                 what: "the number of patches along one side",
@@ -301,6 +343,19 @@ fn check_head_fits(config: &Config, second: &Checkpoint) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The files of `folder` that decide the result beside the weights; the tokenizer's is the one that it is read from.
+fn companions(folder: &Path, has_text: bool) -> Vec<PathBuf> {
+    let there = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+    let tokenizers = [TokenizerFile::TokenizerJson, TokenizerFile::Spiece];
+    let tokenizer = tokenizers.iter().find_map(|file| there(file.name()));
+    let mut files: Vec<_> = [CONFIG, PREPROCESSOR]
+        .into_iter()
+        .filter_map(there)
+        .collect();
+    files.extend(tokenizer.filter(|_| has_text));
+    files
 }
 
 fn is_npz(path: &Path) -> bool {

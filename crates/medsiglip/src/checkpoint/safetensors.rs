@@ -11,12 +11,16 @@ use serde::Deserialize;
 
 use super::files::{self, Weights};
 use super::names::{self, ExpectedTensor};
+use super::positions::PositionResampling;
 use super::tensor::{Dtype, Tensor};
 use crate::config::Architecture;
 use crate::{Error, Result};
 
 pub(super) const WEIGHTS: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
+
+/// Where `save` notes in a file's metadata how its position table was resampled.
+pub(super) const POSITIONS_NOTE: &str = "medsiglip.positions";
 
 /// A header of 900 tensors takes 100 kB, one of the largest language models 10 MB.
 const MAX_HEADER_BYTES: u64 = 64 << 20;
@@ -26,6 +30,7 @@ pub(super) struct SafeTensors {
     files: Vec<PathBuf>,
     maps: Vec<Arc<Mmap>>,
     entries: HashMap<String, Entry>,
+    resampled: Option<PositionResampling>,
 }
 
 struct Entry {
@@ -42,6 +47,7 @@ impl SafeTensors {
             files: Vec::new(),
             maps: Vec::new(),
             entries: HashMap::new(),
+            resampled: None,
         };
         let single = folder.join(WEIGHTS);
         let index = folder.join(INDEX);
@@ -88,6 +94,9 @@ impl SafeTensors {
         let map = files::map(&path)?;
         let file = self.files.len();
         let (start, metadata) = header(&map, &path)?;
+        let note = metadata.metadata().as_ref();
+        let method = note.and_then(|notes| notes.get(POSITIONS_NOTE)?.parse().ok());
+        self.resampled = self.resampled.or(method);
         for (stored_name, info) in metadata.tensors() {
             let Some(name) = our_name(&stored_name, architecture) else {
                 continue;
@@ -133,6 +142,10 @@ impl Weights for SafeTensors {
 
     fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    fn resampled(&self) -> Option<PositionResampling> {
+        self.resampled
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`save`]: a checkpoint to a folder in the Hugging Face layout, which transformers reads.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::names::{ExpectedTensor, expected_tensors};
-use super::safetensors::{INDEX, WEIGHTS};
+use super::safetensors::{INDEX, POSITIONS_NOTE, WEIGHTS};
 use super::tensor::{Dtype, Tensor};
 use super::{Checkpoint, files};
 use crate::{Error, Result};
@@ -24,31 +24,42 @@ const TOKENIZER_FILES: [&str; 5] = [
     "added_tokens.json",
 ];
 
+/// How a checkpoint is written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SaveOptions {
+    /// Round the weights to this storage type, as [`OpenOptions::dtype`](super::OpenOptions::dtype); `None` keeps what is stored.
+    pub dtype: Option<Dtype>,
+    /// Cut the weights into files of at most this many bytes; a larger tensor gets a file of its own.
+    pub max_shard_bytes: Option<u64>,
+    /// Asked now and then whether to stop.
+    pub stop: Option<fn() -> bool>,
+}
+
+/// Bytes written between two questions whether to stop.
+const WRITE_BYTES: usize = 16 << 20;
+
 /// Writes `checkpoint` to `folder` as transformers' `SiglipModel.from_pretrained` reads it (`SiglipVisionModel` where
 /// there is no text tower), at the resolution in force.
 ///
-/// The weights are rounded to `dtype`, and cut into files of at most `max_shard_bytes` (a larger tensor gets a file of
-/// its own). Memory holds one tensor at a time. The folder appears whole or not at all.
+/// Memory holds one tensor at a time. The folder appears whole or not at all. The weight files' metadata says how they
+/// were made: `medsiglip.version`, `.source` and `.source_checksum` ([`Checkpoint::id`], [`Checkpoint::checksum`]),
+/// `.resolution`, and `.positions` where the position table was resampled, which [`Checkpoint::resampled`] reads again.
 ///
 /// # Errors
 /// `BAD_ARGUMENT` where `folder` exists and is not empty; `IO_ERROR`, for example a full disk; `BAD_TENSOR` where a
-/// number does not fit `dtype`.
-pub fn save(
-    checkpoint: &Checkpoint,
-    folder: &Path,
-    dtype: Option<Dtype>,
-    max_shard_bytes: Option<u64>,
-) -> Result<()> {
-    check_target(folder, max_shard_bytes)?;
+/// number does not fit the type; `INTERRUPTED` where `stop` said so, and then nothing is left behind.
+pub fn save(checkpoint: &Checkpoint, folder: &Path, options: &SaveOptions) -> Result<()> {
+    check_target(folder, options.max_shard_bytes)?;
     let beside = beside(folder)?;
     let writer = Writer {
         checkpoint,
-        dtype,
+        options,
         folder: beside.path(),
     };
-    writer.weights(max_shard_bytes.unwrap_or(u64::MAX))?;
+    writer.weights()?;
     writer.config()?;
     writer.companions()?;
+    writer.check_stop()?;
     if folder.exists() {
         // Empty, as checked; not every system renames over a folder.
         fs::remove_dir(folder).map_err(|e| Error::io("replace", folder, e))?;
@@ -96,9 +107,12 @@ fn beside(folder: &Path) -> Result<TempDir> {
         .map_err(|e| Error::io("create", parent, e))
 }
 
+/// Notes in a weight file's metadata.
+type About = BTreeMap<&'static str, String>;
+
 struct Writer<'a> {
     checkpoint: &'a Checkpoint,
-    dtype: Option<Dtype>,
+    options: &'a SaveOptions,
     folder: &'a Path,
 }
 
@@ -110,16 +124,18 @@ struct Planned {
 }
 
 impl Writer<'_> {
-    fn weights(&self, max_shard_bytes: u64) -> Result<()> {
-        let shards = shards(self.plan()?, max_shard_bytes);
+    fn weights(&self) -> Result<()> {
+        let max_bytes = self.options.max_shard_bytes.unwrap_or(u64::MAX);
+        let shards = shards(self.plan()?, max_bytes);
+        let about = self.about()?;
         if let [shard] = shards.as_slice() {
-            return self.weight_file(WEIGHTS, shard);
+            return self.weight_file(WEIGHTS, shard, &about);
         }
         let mut weight_map = serde_json::Map::new();
         let mut total = 0;
         for (i, shard) in shards.iter().enumerate() {
             let name = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
-            self.weight_file(&name, shard)?;
+            self.weight_file(&name, shard, &about)?;
             for planned in shard {
                 total += planned.bytes;
                 weight_map.insert(planned.tensor.name.clone(), json!(name));
@@ -133,10 +149,11 @@ impl Writer<'_> {
     fn plan(&self) -> Result<Vec<Planned>> {
         let mut plan = Vec::new();
         for tensor in expected_tensors(self.checkpoint.config()) {
-            let dtype = match self.dtype {
-                Some(dtype) => dtype,
-                None => self.checkpoint.tensor(&tensor.name, &tensor.shape)?.dtype(),
-            };
+            self.check_stop()?;
+            let stored = self.checkpoint.tensor(&tensor.name, &tensor.shape)?.dtype();
+            let dtype = self.options.dtype.map_or(stored, |dtype| {
+                Tensor::storage_type(dtype, stored, &tensor.shape)
+            });
             let numbers: usize = tensor.shape.iter().product();
             plan.push(Planned {
                 tensor,
@@ -148,15 +165,18 @@ impl Writer<'_> {
         Ok(plan)
     }
 
-    fn weight_file(&self, name: &str, plan: &[Planned]) -> Result<()> {
+    fn weight_file(&self, name: &str, plan: &[Planned], about: &About) -> Result<()> {
         let path = self.folder.join(name);
         let io = |e| Error::io("write", &path, e);
         let file = File::create(&path).map_err(io)?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
-        out.write_all(&header(plan)?).map_err(io)?;
+        out.write_all(&header(plan, about)?).map_err(io)?;
         for planned in plan {
             let tensor = self.tensor(planned)?;
-            out.write_all(tensor.values().as_bytes()).map_err(io)?;
+            for bytes in tensor.values().as_bytes().chunks(WRITE_BYTES) {
+                self.check_stop()?;
+                out.write_all(bytes).map_err(io)?;
+            }
         }
         let file = out.into_inner().map_err(|e| io(e.into_error()))?;
         // A full disk may be told as late as here.
@@ -170,15 +190,46 @@ impl Writer<'_> {
             .to_dtype(planned.dtype, name)
     }
 
+    /// What the weight files say of themselves, in a fixed order: the same checkpoint gives the same bytes.
+    fn about(&self) -> Result<About> {
+        self.check_stop()?;
+        let checkpoint = self.checkpoint;
+        let mut about = BTreeMap::from([
+            // transformers refuses a file that does not say which library it is for
+            ("format", "pt".to_owned()),
+            ("medsiglip.version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("medsiglip.source", checkpoint.id().to_owned()),
+            (
+                "medsiglip.source_checksum",
+                checkpoint.checksum()?.to_owned(),
+            ),
+            (
+                "medsiglip.resolution",
+                checkpoint.config().vision.image_size.to_string(),
+            ),
+        ]);
+        if let Some(method) = checkpoint.resampled() {
+            about.insert(POSITIONS_NOTE, method.to_string());
+        }
+        Ok(about)
+    }
+
+    fn check_stop(&self) -> Result<()> {
+        match self.options.stop {
+            Some(stop) if stop() => Err(Error::Interrupted),
+            _ => Ok(()),
+        }
+    }
+
     fn config(&self) -> Result<()> {
         let config = self.checkpoint.config();
-        let d = config.vision.hidden_size;
+        let (d, p) = (config.vision.hidden_size, config.vision.patch_size);
         let stored = || {
-            let bias = "vision_model.embeddings.patch_embedding.bias";
-            Ok(self.checkpoint.tensor(bias, &[d])?.dtype())
+            let weight = "vision_model.embeddings.patch_embedding.weight";
+            Ok(self.checkpoint.tensor(weight, &[d, 3, p, p])?.dtype())
         };
         let mut json = config.to_value();
-        json["torch_dtype"] = match self.dtype.map_or_else(stored, Ok)? {
+        json["torch_dtype"] = match self.options.dtype.map_or_else(stored, Ok)? {
             Dtype::F32 => "float32",
             Dtype::Bf16 => "bfloat16",
             Dtype::F16 => "float16",
@@ -234,7 +285,7 @@ fn shards(plan: Vec<Planned>, max_bytes: u64) -> Vec<Vec<Planned>> {
 }
 
 /// The length and the header of a safetensors file, padded so that the data is aligned to 8 bytes.
-fn header(plan: &[Planned]) -> Result<Vec<u8>> {
+fn header(plan: &[Planned], about: &About) -> Result<Vec<u8>> {
     let mut offset = 0;
     let mut infos = Vec::with_capacity(plan.len());
     for planned in plan {
@@ -251,11 +302,17 @@ fn header(plan: &[Planned]) -> Result<Vec<u8>> {
         infos.push((planned.tensor.name.clone(), info));
         offset = end;
     }
-    // transformers refuses a file that does not say which library it is for
-    let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let text = Metadata::new(Some(about), infos)
+    // the format's own crate would write `about` in another order each time
+    let text = Metadata::new(None, infos)
         .ok()
         .and_then(|metadata| serde_json::to_string(&metadata).ok())
+        .and_then(|tensors| {
+            let about = serde_json::to_string(about).ok()?;
+            Some(format!(
+                "{{\"__metadata__\":{about},{}",
+                tensors.strip_prefix('{')?
+            ))
+        })
         .ok_or_else(|| Error::BadCheckpoint("the tensors fit no safetensors header".into()))?;
     let length = text.len().next_multiple_of(8);
     let mut bytes = (length as u64).to_le_bytes().to_vec();

@@ -222,6 +222,26 @@ impl Tensor {
         self
     }
 
+    /// The type in which a tensor of `shape` is stored where `dtype` is asked for: `stored` where rounding saves nothing.
+    /// That is any tensor with fewer than two axes longer than 1: `logit_scale` (as bf16 it would move every logit by
+    /// up to 1.6 %), `logit_bias`, norms, biases, the probe. Widening to f32 is exact and goes for all.
+    pub(super) fn storage_type(dtype: Dtype, stored: Dtype, shape: &[usize]) -> Dtype {
+        let is_weight = shape.iter().filter(|side| **side > 1).count() >= 2;
+        if is_weight || dtype == Dtype::F32 {
+            dtype
+        } else {
+            stored
+        }
+    }
+
+    /// The numbers rounded to `dtype` where that saves anything ([`Tensor::storage_type`]).
+    ///
+    /// # Errors
+    /// As [`Tensor::to_dtype`].
+    pub(super) fn stored_as(&self, dtype: Dtype, name: &str) -> Result<Self> {
+        self.to_dtype(Self::storage_type(dtype, self.dtype, &self.shape), name)
+    }
+
     /// The numbers rounded to `dtype`, to the nearest and ties to even.
     ///
     /// # Errors
