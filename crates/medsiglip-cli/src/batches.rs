@@ -1,7 +1,8 @@
 //! Items batch after batch: pictures are decoded by a pool of threads while the model encodes the batch before.
 //!
 //! Batches are fixed by the list of items and the batch size alone, so that a result never depends on
-//! where a run was interrupted. At most three batches of pixel values are in memory.
+//! where a run was interrupted. Three batches of pixel values are in memory (one being decoded, one waiting, one
+//! being encoded), four while the pictures of one are joined.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,14 +14,37 @@ use std::sync::{Mutex, PoisonError};
 use medsiglip::embedding::Embeddings;
 use medsiglip::image::{self, DecodeOptions};
 use medsiglip::preprocess::PixelValues;
+use medsiglip::tokenizer::TokenIds;
 use medsiglip::{Error, Model};
 use serde::{Deserialize, Serialize};
 
 use crate::inputs::Item;
+use crate::journal::Stamp;
 use crate::messages;
 
-/// What became of one item: its pooled embedding, or why there is none.
-pub type Outcome = Result<Vec<f32>, Failed>;
+/// What became of one item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Its pooled embedding, or why there is none.
+    pub embedding: Result<Vec<f32>, Failed>,
+    /// What else is known.
+    pub about: About,
+}
+
+/// What is known about an item beside its embedding.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct About {
+    /// Whether a text is longer than the model reads, so that its end was ignored.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// What was dropped or changed when the picture was decoded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// The picture file as it was before it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
+}
 
 /// Why an item has no embedding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +54,9 @@ pub struct Failed {
     /// What went wrong.
     pub message: String,
 }
+
+/// What the model takes of one item, or why it cannot; and what else is known.
+type Ready<T> = (Result<T, Failed>, About);
 
 /// How items are encoded.
 pub struct Encoding<'a> {
@@ -85,7 +112,7 @@ impl Encoding<'_> {
     fn decode_all<'i>(
         &self,
         batches: impl Iterator<Item = &'i [Item]>,
-        sender: &SyncSender<Vec<Result<PixelValues, Failed>>>,
+        sender: &SyncSender<Vec<Ready<PixelValues>>>,
     ) {
         for batch in batches {
             let paths: Vec<&Path> = batch.iter().filter_map(Item::path).collect();
@@ -98,7 +125,7 @@ impl Encoding<'_> {
         }
     }
 
-    fn decode_batch(&self, paths: &[&Path]) -> Vec<Result<PixelValues, Failed>> {
+    fn decode_batch(&self, paths: &[&Path]) -> Vec<Ready<PixelValues>> {
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::with_capacity(paths.len()));
         let work = || {
@@ -123,20 +150,26 @@ impl Encoding<'_> {
     }
 
     /// One picture. A decoder that panics on a hostile file costs that file alone.
-    fn decode(&self, path: &Path) -> Result<PixelValues, Failed> {
+    fn decode(&self, path: &Path) -> Ready<PixelValues> {
+        let mut about = About {
+            stamp: Stamp::of(path),
+            ..About::default()
+        };
         let decoded = catch_unwind(AssertUnwindSafe(|| {
             let picture = image::open_with(path, &self.decode)?;
+            about.warnings.clone_from(&picture.source().warnings);
             self.model.preprocessor().pixel_values(&picture)
         }));
-        decoded
+        let pixels = decoded
             .unwrap_or_else(|_| Err(Error::BadImage("the decoder failed on this file".into())))
-            .map_err(|error| Failed::from(error).without(path))
+            .map_err(|error| Failed::from(error).without(path));
+        (pixels, about)
     }
 
     fn encode(
         &self,
         batch: &[Item],
-        decoded: &Receiver<Vec<Result<PixelValues, Failed>>>,
+        decoded: &Receiver<Vec<Ready<PixelValues>>>,
     ) -> Result<Vec<Outcome>, Error> {
         let texts: Vec<&str> = batch.iter().filter_map(Item::text).collect();
         if !texts.is_empty() {
@@ -144,66 +177,93 @@ impl Encoding<'_> {
         }
         // The decoder ends early only by a bug of ours, and that has been told by then.
         let pixels = decoded.recv().map_err(|_| Error::Interrupted)?;
-        let (good, places) = sort_out(pixels);
-        self.fill(places, good, |good| {
-            self.model.encode_images(&PixelValues::concat(&good)?)
+        self.fill(pixels, |good| {
+            let pixels = PixelValues::concat(&good)?;
+            drop(good);
+            self.model.encode_images(&pixels)
         })
     }
 
     fn encode_texts(&self, texts: &[&str]) -> Result<Vec<Outcome>, Error> {
-        let checked = texts.iter().map(|text| {
-            let (_, truncated) = self.model.tokenize(&[text])?;
-            if !truncated.is_empty() {
-                messages::warn_truncated(text);
-            }
-            Ok(*text)
-        });
-        let checked = checked.map(|text: Result<_, Error>| match text {
-            // A model without text tower fails every text alike: that is no matter of this text.
-            Err(Error::BadText(message)) => Ok(Err(Failed::from(Error::BadText(message)))),
-            other => other.map(Ok),
-        });
-        let (good, places) = sort_out(checked.collect::<Result<Vec<_>, Error>>()?);
-        self.fill(places, good, |good| self.model.encode_texts(&good))
+        let ready: Result<Vec<_>, Error> = texts.iter().map(|text| self.tokenize(text)).collect();
+        self.fill(ready?, |good| {
+            let length = good.first().map_or(0, TokenIds::length);
+            let ids = good.iter().flat_map(TokenIds::data).copied().collect();
+            let ids = TokenIds::new(good.len(), length, ids)?;
+            self.model.encode_tokens(&ids)
+        })
     }
 
-    /// Puts the embeddings of `good` into the places that wait for one.
+    /// One text. What is wrong with the text costs that text alone, any other error ends the run.
+    fn tokenize(&self, text: &str) -> Result<Ready<TokenIds>, Error> {
+        match self.model.tokenize(&[text]) {
+            Ok((ids, truncated)) => {
+                let truncated = !truncated.is_empty();
+                let about = About {
+                    truncated,
+                    ..About::default()
+                };
+                Ok((Ok(ids), about))
+            }
+            Err(error @ (Error::BadText(_) | Error::Limit { .. })) => {
+                Ok((Err(error.into()), About::default()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Encodes what is good, and puts each embedding into its item's place.
     fn fill<T>(
         &self,
-        places: Vec<Option<Failed>>,
-        good: Vec<T>,
+        ready: Vec<Ready<T>>,
         encode: impl FnOnce(Vec<T>) -> medsiglip::Result<Embeddings>,
     ) -> Result<Vec<Outcome>, Error> {
-        if good.is_empty() {
-            return Ok(places.into_iter().flatten().map(Err).collect());
+        let (good, places) = sort_out(ready);
+        let mut embeddings = Vec::new();
+        if !good.is_empty() {
+            let mut encoded = encode(good)?;
+            if self.normalized {
+                encoded = encoded.normalized();
+            }
+            embeddings.push(encoded);
         }
-        let mut embeddings = encode(good)?;
-        if self.normalized {
-            embeddings = embeddings.normalized();
-        }
-        let mut rows = embeddings.rows();
+        let mut rows = embeddings.iter().flat_map(Embeddings::rows);
         Ok(places
             .into_iter()
-            .filter_map(|place| match place {
-                Some(failed) => Some(Err(failed)),
-                None => rows.next().map(|row| Ok(row.to_vec())),
+            .filter_map(|(failed, about)| {
+                let embedding = match failed {
+                    Some(failed) => Err(failed),
+                    None => finite(rows.next()?),
+                };
+                Some(Outcome { embedding, about })
             })
             .collect())
     }
 }
 
 /// What is good, in order, and for each place the failure that stands there.
-fn sort_out<T>(all: Vec<Result<T, Failed>>) -> (Vec<T>, Vec<Option<Failed>>) {
-    let mut good = Vec::with_capacity(all.len());
-    let places = all.into_iter().map(|one| match one {
+fn sort_out<T>(ready: Vec<Ready<T>>) -> (Vec<T>, Vec<(Option<Failed>, About)>) {
+    let mut good = Vec::with_capacity(ready.len());
+    let places = ready.into_iter().map(|(one, about)| match one {
         Ok(one) => {
             good.push(one);
-            None
+            (None, about)
         }
-        Err(failed) => Some(failed),
+        Err(failed) => (Some(failed), about),
     });
     let places = places.collect();
     (good, places)
+}
+
+/// JSON has no NaN, and nobody can use one: an embedding is made of numbers, or has failed.
+fn finite(row: &[f32]) -> Result<Vec<f32>, Failed> {
+    if row.iter().all(|x| x.is_finite()) {
+        return Ok(row.to_vec());
+    }
+    Err(Failed {
+        code: "NOT_FINITE".into(),
+        message: "the model gave numbers that are not finite".into(),
+    })
 }
 
 impl Item {
@@ -279,8 +339,17 @@ mod tests {
             code: "X".into(),
             message: "m".into(),
         };
-        let (good, places) = sort_out(vec![Ok(1), Err(failed()), Ok(2)]);
+        let ready = [Ok(1), Err(failed()), Ok(2)].map(|one| (one, About::default()));
+        let (good, places) = sort_out(ready.into());
         assert_eq!(good, [1, 2]);
+        let places: Vec<_> = places.into_iter().map(|(failed, _)| failed).collect();
         assert_eq!(places, [None, Some(failed()), None]);
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_a_failure() {
+        assert_eq!(finite(&[1.0, -0.0]), Ok(vec![1.0, -0.0]));
+        assert_eq!(finite(&[1.0, f32::NAN]).unwrap_err().code, "NOT_FINITE");
+        assert!(finite(&[f32::INFINITY]).is_err());
     }
 }

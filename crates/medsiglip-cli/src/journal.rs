@@ -1,31 +1,69 @@
 //! The journal `OUTPUT.part`: what a run has done so far, batch after batch, so that nothing is done twice.
 //!
-//! A JSON line (version and fingerprint: all that decides the result), then one record a batch: its length
-//! (u64, little endian), the SHA-256 of its payload, its payload. A torn last record is dropped.
+//! A JSON line (version and fingerprint: all that decides the result), then records: length (u64, little endian)
+//! and SHA-256 of the payload, and the payload. The first record lists the inputs; then comes one a batch, the
+//! last one of a batch being valid; before the output is put into its place, one lists its files. A torn last
+//! record is dropped.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::batches::{Failed, Outcome};
+use crate::batches::{About, Failed, Outcome};
+use crate::inputs::Item;
 use crate::messages::{Failure, Result};
 
 /// Everything that decides a result, by name.
 pub type Fingerprint = BTreeMap<String, Value>;
 
-/// An open journal, at its end.
+/// Size and time of a file: where they are the same, it was not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    size: u64,
+    /// Nanoseconds since 1970; 0 where the file system does not know.
+    modified: u64,
+}
+
+impl Stamp {
+    /// Of the file at `path`; `None` where there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let file = path.metadata().ok()?;
+        let age = file.modified().ok();
+        let age = age.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Some(Self {
+            size: file.len(),
+            modified: age.map_or(0, |age| age.as_nanos() as u64),
+        })
+    }
+}
+
+/// An open journal.
 pub struct Journal {
     file: File,
     path: PathBuf,
     synced: Instant,
     /// End of the last whole record.
     end: u64,
+    /// Where the valid record of each batch begins, by the batch's first item.
+    batches: BTreeMap<usize, u64>,
+}
+
+/// What a record says.
+#[derive(Debug, PartialEq)]
+enum Entry {
+    /// Kinds and ids of all inputs.
+    Inputs(Vec<(String, String)>),
+    /// The outcomes of a batch, and the place of its first item.
+    Batch(usize, Vec<Outcome>),
+    /// Names of the files that are about to be put into their places.
+    Commit(Vec<(String, Stamp)>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,7 +72,7 @@ struct Header {
     fingerprint: Fingerprint,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// How every journal begins: [`Header`]'s first field.
 const MAGIC: &[u8] = br#"{"medsiglip_journal":"#;
 /// Longest header: the fingerprint is a few hundred bytes.
@@ -68,6 +106,7 @@ impl Journal {
             path: path.to_path_buf(),
             synced: Instant::now(),
             end: 0,
+            batches: BTreeMap::new(),
         };
         if !resume && journal.holds_work()? {
             return Err(Failure::argument(format!(
@@ -89,43 +128,95 @@ impl Journal {
         Ok(self.length()? > 0)
     }
 
-    /// Writes the header of an empty journal; checks the header of one that holds work, gives every record to
-    /// `keep` and drops a torn end.
+    /// Begins an empty journal of `inputs`; checks the header of one that holds work, gives every batch to `keep`
+    /// (a batch may come again, then the last one is valid) and drops a torn end.
     ///
     /// # Errors
-    /// `BAD_ARGUMENT` where the fingerprint differs, naming what differs; `IO_ERROR`.
+    /// `BAD_ARGUMENT` where fingerprint or inputs differ, naming what differs; `IO_ERROR`.
     pub fn start(
         &mut self,
         fingerprint: &Fingerprint,
-        mut keep: impl FnMut(&[Outcome]) -> Result<()>,
+        inputs: &[Item],
+        mut keep: impl FnMut(usize, Vec<Outcome>),
     ) -> Result<()> {
         if !self.holds_work()? {
-            return self.write_header(fingerprint);
+            return self.begin(fingerprint, inputs);
         }
         let Some(mut records) = self.records()? else {
             // Interrupted within its very first write.
-            return self.write_header(fingerprint);
+            return self.begin(fingerprint, inputs);
         };
         check_fingerprint(&records.fingerprint, fingerprint, &self.path)?;
-        while let Some(outcomes) = records.next()? {
-            keep(&outcomes)?;
+        let Some(Entry::Inputs(kept)) = records.next()? else {
+            return self.begin(fingerprint, inputs);
+        };
+        check_inputs(&kept, inputs, &self.path)?;
+        let mut batches = BTreeMap::new();
+        let mut end = records.end;
+        while let Some(entry) = records.next()? {
+            if let Entry::Batch(start, outcomes) = entry {
+                batches.insert(start, end);
+                keep(start, outcomes);
+            }
+            end = records.end;
         }
-        self.end = records.end;
+        (self.end, self.batches) = (end, batches);
         self.truncate()
     }
 
-    /// Keeps the outcomes of one more batch.
-    pub fn append(&mut self, outcomes: &[Outcome]) -> Result<()> {
-        let payload = encode(outcomes);
-        let mut record = Vec::with_capacity(40 + payload.len());
-        record.extend((payload.len() as u64).to_le_bytes());
-        record.extend(Sha256::digest(&payload));
-        record.extend(payload);
-        self.write(&record)
+    /// Keeps the outcomes of the batch that begins with item `start`.
+    pub fn append(&mut self, start: usize, outcomes: &[Outcome]) -> Result<()> {
+        let at = self.end;
+        let mut payload = vec![BATCH];
+        payload.extend((start as u64).to_le_bytes());
+        for outcome in outcomes {
+            encode(outcome, &mut payload).map_err(|e| self.failure("write", e.into()))?;
+        }
+        self.write(&record(&payload))?;
+        self.batches.insert(start, at);
+        Ok(())
+    }
+
+    /// Notes that the output's files are about to be put into their places, and makes sure that this is on the disk.
+    pub fn commit(&mut self, files: &[(String, Stamp)]) -> Result<()> {
+        let payload = tagged(COMMIT, &files).map_err(|e| self.failure("write", e.into()))?;
+        self.write(&record(&payload))?;
+        self.sync()
+    }
+
+    /// The files that earlier runs were about to put into their places when they ended.
+    pub fn committed(&self) -> Result<Vec<(String, Stamp)>> {
+        let mut files = Vec::new();
+        let mut records = self.records()?;
+        while let Some(records) = &mut records
+            && let Some(entry) = records.next()?
+        {
+            if let Entry::Commit(more) = entry {
+                files.extend(more);
+            }
+        }
+        Ok(files)
+    }
+
+    /// The outcomes of the batch that begins with item `start`.
+    ///
+    /// # Errors
+    /// `IO_ERROR`, also where the file was changed by someone else since.
+    pub fn batch(&self, start: usize) -> Result<Vec<Outcome>> {
+        let changed = || std::io::Error::new(ErrorKind::InvalidData, "it was changed meanwhile");
+        let records = self.records()?;
+        let (Some(mut records), Some(at)) = (records, self.batches.get(&start)) else {
+            return Err(self.failure("read", changed()));
+        };
+        records.seek(*at)?;
+        match records.next()? {
+            Some(Entry::Batch(found, outcomes)) if found == start => Ok(outcomes),
+            _ => Err(self.failure("read", changed())),
+        }
     }
 
     /// Reads the records from the first on; `None` where not even the header is whole.
-    pub fn records(&self) -> Result<Option<Records<'_>>> {
+    fn records(&self) -> Result<Option<Records<'_>>> {
         let mut file = BufReader::new(&self.file);
         file.rewind().map_err(|e| self.failure("read", e))?;
         let mut line = Vec::new();
@@ -165,19 +256,26 @@ impl Journal {
         std::fs::remove_file(&self.path).map_err(|e| Failure::io("delete", &self.path, e))
     }
 
-    fn write_header(&mut self, fingerprint: &Fingerprint) -> Result<()> {
+    fn begin(&mut self, fingerprint: &Fingerprint, inputs: &[Item]) -> Result<()> {
         let header = Header {
             medsiglip_journal: VERSION,
             fingerprint: fingerprint.clone(),
         };
-        let mut line = serde_json::to_vec(&header).map_err(|e| self.failure("write", e.into()))?;
-        line.push(b'\n');
+        let ids: Vec<_> = inputs.iter().map(|item| (item.kind(), item.id())).collect();
+        let bytes = serde_json::to_vec(&header).and_then(|mut bytes| {
+            bytes.push(b'\n');
+            bytes.extend(record(&tagged(INPUTS, &ids)?));
+            Ok(bytes)
+        });
+        let bytes = bytes.map_err(|e| self.failure("write", e.into()))?;
         self.truncate()?;
-        self.write(&line)
+        self.write(&bytes)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if let Err(error) = self.file.write_all(bytes) {
+        // A reader shares the position.
+        let place = self.file.seek(SeekFrom::Start(self.end));
+        if let Err(error) = place.and_then(|_| self.file.write_all(bytes)) {
             // What is there must end with a whole record, whoever reads it; a reader drops a torn one as well.
             let _ = self.truncate();
             return Err(self.failure("write", error).hint(format!(
@@ -220,7 +318,7 @@ impl Drop for Journal {
 }
 
 /// The records of a journal, one after the other.
-pub struct Records<'a> {
+struct Records<'a> {
     file: BufReader<&'a File>,
     path: &'a Path,
     fingerprint: Fingerprint,
@@ -230,8 +328,15 @@ pub struct Records<'a> {
 }
 
 impl Records<'_> {
-    /// The outcomes of the next batch; `None` at the end, or where a torn or damaged record begins.
-    pub fn next(&mut self) -> Result<Option<Vec<Outcome>>> {
+    /// Goes to the record that begins at `at`.
+    fn seek(&mut self, at: u64) -> Result<()> {
+        self.end = at;
+        let place = self.file.seek(SeekFrom::Start(at));
+        place.map(drop).map_err(|e| Failure::io("read", self.path, e))
+    }
+
+    /// What the next record says; `None` at the end, or where a torn or damaged record begins.
+    fn next(&mut self) -> Result<Option<Entry>> {
         let mut head = [0; 40];
         match self.file.read_exact(&mut head) {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
@@ -258,11 +363,11 @@ impl Records<'_> {
         if payload.len() as u64 != length || Sha256::digest(&payload)[..] != *checksum {
             return Ok(None);
         }
-        let outcomes = decode(&payload);
-        if outcomes.is_some() {
+        let entry = decode(&payload);
+        if entry.is_some() {
             self.end = end;
         }
-        Ok(outcomes)
+        Ok(entry)
     }
 }
 
@@ -293,50 +398,121 @@ fn check_fingerprint(kept: &Fingerprint, wanted: &Fingerprint, path: &Path) -> R
     .hint("give the inputs and options of the first run, or delete that file to start anew"))
 }
 
-/// For each outcome 0, its width and its numbers; or 1, a length and the failure as JSON. All u32 little endian.
-fn encode(outcomes: &[Outcome]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for outcome in outcomes {
-        match outcome {
-            Ok(embedding) => {
-                bytes.push(0);
-                bytes.extend((embedding.len() as u32).to_le_bytes());
-                bytes.extend(embedding.iter().flat_map(|x| x.to_le_bytes()));
-            }
-            Err(failed) => {
-                let json = serde_json::json!(failed).to_string();
-                bytes.push(1);
-                bytes.extend((json.len() as u32).to_le_bytes());
-                bytes.extend(json.as_bytes());
-            }
-        }
+/// An error that names up to three of the inputs that are new, and of those that are missing.
+fn check_inputs(kept: &[(String, String)], wanted: &[Item], path: &Path) -> Result<()> {
+    let wanted: Vec<_> = wanted.iter().map(|item| (item.kind(), item.id())).collect();
+    let kept: Vec<_> = kept.iter().map(|(kind, id)| (&**kind, id.into())).collect();
+    if kept == wanted {
+        return Ok(());
     }
-    bytes
+    let (new, missing) = (left_out(&wanted, &kept), left_out(&kept, &wanted));
+    let differences = match (new, missing) {
+        (None, None) => "the inputs come in another order".to_owned(),
+        (Some(new), None) => format!("inputs that are new: {new}"),
+        (None, Some(missing)) => format!("inputs that are missing: {missing}"),
+        (Some(new), Some(missing)) => {
+            format!("inputs that are new: {new}; that are missing: {missing}")
+        }
+    };
+    Err(
+        Failure::argument(format!("cannot resume: {differences}: {}", path.display()))
+            .hint("give the inputs of the first run, or delete that file to start anew"),
+    )
 }
 
-fn decode(mut bytes: &[u8]) -> Option<Vec<Outcome>> {
-    let mut outcomes = Vec::new();
-    while let Some((tag, rest)) = bytes.split_first() {
-        let (length, rest) = rest.split_first_chunk()?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let size = if *tag == 0 {
-            length.checked_mul(4)?
-        } else {
-            length
-        };
-        let (body, rest) = rest.split_at_checked(size)?;
-        bytes = rest;
-        outcomes.push(match tag {
-            0 => Ok(body
-                .as_chunks()
-                .0
-                .iter()
-                .map(|x| f32::from_le_bytes(*x))
-                .collect()),
-            _ => Err(serde_json::from_slice::<Failed>(body).ok()?),
-        });
+/// How many of `some` are not among `others`, and the first three; texts are not shown.
+fn left_out(some: &[(&str, Cow<str>)], others: &[(&str, Cow<str>)]) -> Option<String> {
+    let others: HashSet<_> = others.iter().collect();
+    let out: Vec<_> = some.iter().filter(|one| !others.contains(one)).collect();
+    let shown = |(kind, id): &&(&str, Cow<str>)| match *kind {
+        "text" => "a text".to_owned(),
+        _ => id.to_string(),
+    };
+    let names: Vec<String> = out.iter().take(3).map(|one| shown(one)).collect();
+    let more = if out.len() > 3 { ", ..." } else { "" };
+    (!out.is_empty()).then(|| format!("{} ({}{more})", out.len(), names.join(", ")))
+}
+
+/// First byte of the payload that lists the inputs, as JSON.
+const INPUTS: u8 = b'I';
+/// First byte of a batch: then the place of its first item (u64), then its outcomes.
+const BATCH: u8 = b'B';
+/// First byte of the payload that lists the files of the output, as JSON.
+const COMMIT: u8 = b'C';
+
+/// What stands before an outcome's numbers.
+#[derive(Serialize, Deserialize)]
+struct Head<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Cow<'a, Failed>>,
+    #[serde(flatten)]
+    about: Cow<'a, About>,
+}
+
+/// Length (u32) of the head, head as JSON, count (u32) of numbers, numbers (f32); all little endian.
+fn encode(outcome: &Outcome, bytes: &mut Vec<u8>) -> serde_json::Result<()> {
+    let head = serde_json::to_vec(&Head {
+        error: outcome.embedding.as_ref().err().map(Cow::Borrowed),
+        about: Cow::Borrowed(&outcome.about),
+    })?;
+    let numbers = outcome.embedding.as_deref().unwrap_or_default();
+    bytes.extend((head.len() as u32).to_le_bytes());
+    bytes.extend(head);
+    bytes.extend((numbers.len() as u32).to_le_bytes());
+    bytes.extend(numbers.iter().flat_map(|x| x.to_le_bytes()));
+    Ok(())
+}
+
+fn tagged(tag: u8, value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut payload = vec![tag];
+    serde_json::to_writer(&mut payload, value)?;
+    Ok(payload)
+}
+
+fn record(payload: &[u8]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(40 + payload.len());
+    record.extend((payload.len() as u64).to_le_bytes());
+    record.extend(Sha256::digest(payload));
+    record.extend(payload);
+    record
+}
+
+fn decode(payload: &[u8]) -> Option<Entry> {
+    let (tag, body) = payload.split_first()?;
+    match *tag {
+        INPUTS => serde_json::from_slice(body).ok().map(Entry::Inputs),
+        COMMIT => serde_json::from_slice(body).ok().map(Entry::Commit),
+        BATCH => {
+            let (start, mut body) = body.split_first_chunk()?;
+            let mut outcomes = Vec::new();
+            while !body.is_empty() {
+                let (outcome, rest) = decode_outcome(body)?;
+                outcomes.push(outcome);
+                body = rest;
+            }
+            let start = usize::try_from(u64::from_le_bytes(*start)).ok()?;
+            Some(Entry::Batch(start, outcomes))
+        }
+        _ => None,
     }
-    Some(outcomes)
+}
+
+fn decode_outcome(bytes: &[u8]) -> Option<(Outcome, &[u8])> {
+    let (length, bytes) = bytes.split_first_chunk()?;
+    let (head, bytes) = bytes.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    let (count, bytes) = bytes.split_first_chunk()?;
+    let size = (u32::from_le_bytes(*count) as usize).checked_mul(4)?;
+    let (numbers, rest) = bytes.split_at_checked(size)?;
+    let numbers = numbers.as_chunks().0.iter();
+    let head: Head = serde_json::from_slice(head).ok()?;
+    let outcome = Outcome {
+        embedding: match head.error {
+            Some(failed) => Err(failed.into_owned()),
+            None => Ok(numbers.map(|x| f32::from_le_bytes(*x)).collect()),
+        },
+        about: head.about.into_owned(),
+    };
+    Some((outcome, rest))
 }
 
 #[cfg(test)]
@@ -348,11 +524,25 @@ mod tests {
             code: "BAD_IMAGE".into(),
             message: "torn".into(),
         };
-        vec![
-            Ok(vec![0.5, -0.0, f32::MIN_POSITIVE]),
-            Err(failed),
-            Ok(vec![1.0]),
-        ]
+        let about = About {
+            truncated: true,
+            warnings: vec!["first page of 3".into()],
+            stamp: Some(Stamp {
+                size: 7,
+                modified: u64::MAX,
+            }),
+        };
+        let all = [
+            (Ok(vec![0.5, -0.0, f32::MIN_POSITIVE]), about),
+            (Err(failed), About::default()),
+            (Ok(vec![1.0]), About::default()),
+        ];
+        all.map(|(embedding, about)| Outcome { embedding, about })
+            .into()
+    }
+
+    fn inputs() -> Vec<Item> {
+        ["a.png", "b.png"].map(|path| Item::Image(path.into())).into()
     }
 
     fn fingerprint(recipe: &str) -> Fingerprint {
@@ -361,20 +551,30 @@ mod tests {
 
     fn journal_of(path: &Path, batches: usize) {
         let mut journal = Journal::claim(path, false).unwrap();
-        journal.start(&fingerprint("hf"), |_| Ok(())).unwrap();
-        (0..batches).for_each(|_| journal.append(&outcomes()).unwrap());
+        journal
+            .start(&fingerprint("hf"), &inputs(), |_, _| ())
+            .unwrap();
+        (0..batches).for_each(|start| journal.append(start, &outcomes()).unwrap());
     }
 
     fn resume(path: &Path) -> (Journal, usize) {
         let mut count = 0;
         let mut journal = Journal::claim(path, true).unwrap();
-        let keep = |kept: &[Outcome]| {
-            assert_eq!(kept, outcomes());
+        let keep = |start, kept| {
+            assert_eq!((start, kept), (count, outcomes()));
             count += 1;
-            Ok(())
         };
-        journal.start(&fingerprint("hf"), keep).unwrap();
+        journal
+            .start(&fingerprint("hf"), &inputs(), keep)
+            .unwrap();
+        (0..count).for_each(|start| assert_eq!(journal.batch(start).unwrap(), outcomes()));
         (journal, count)
+    }
+
+    fn refused(path: &Path, recipe: &str, inputs: &[Item]) -> String {
+        let mut journal = Journal::claim(path, true).unwrap();
+        let result = journal.start(&fingerprint(recipe), inputs, |_, _| ());
+        format!("{:?}", result.unwrap_err())
     }
 
     #[test]
@@ -384,28 +584,59 @@ mod tests {
         journal_of(&path, 2);
         let (mut journal, count) = resume(&path);
         assert_eq!(count, 2);
-        journal.append(&outcomes()).unwrap();
+        journal.append(2, &outcomes()).unwrap();
+        assert_eq!(journal.batch(2).unwrap(), outcomes());
         drop(journal);
         assert_eq!(resume(&path).1, 3);
+    }
+
+    #[test]
+    fn the_last_record_of_a_batch_is_valid() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.part");
+        journal_of(&path, 2);
+        let (mut journal, _) = resume(&path);
+        journal.append(0, &outcomes()[..1]).unwrap();
+        drop(journal);
+        let mut journal = Journal::claim(&path, true).unwrap();
+        journal
+            .start(&fingerprint("hf"), &inputs(), |_, _| ())
+            .unwrap();
+        assert_eq!(journal.batch(0).unwrap(), outcomes()[..1]);
+        assert_eq!(journal.batch(1).unwrap(), outcomes());
+        assert!(journal.batch(2).is_err());
+    }
+
+    #[test]
+    fn files_about_to_be_put_into_place_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.part");
+        journal_of(&path, 1);
+        let (mut journal, _) = resume(&path);
+        assert_eq!(journal.committed().unwrap(), []);
+        let files = [("a".to_owned(), Stamp::of(&path).unwrap())];
+        journal.commit(&files).unwrap();
+        journal.append(1, &outcomes()).unwrap();
+        drop(journal);
+        assert_eq!(resume(&path).0.committed().unwrap(), files);
     }
 
     #[test]
     fn a_torn_or_damaged_end_is_dropped_wherever_it_is_torn() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.part");
+        journal_of(&path, 0);
+        let header = std::fs::read(&path).unwrap().len();
+        std::fs::remove_file(&path).unwrap();
         journal_of(&path, 2);
         let whole = std::fs::read(&path).unwrap();
-        let header = whole.iter().position(|b| *b == b'\n').unwrap() + 1;
         let record = (whole.len() - header) / 2;
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
             let (mut journal, count) = resume(&path);
-            assert_eq!(
-                count,
-                length.saturating_sub(header) / record,
-                "torn at {length}"
-            );
-            journal.append(&outcomes()).unwrap();
+            let expected = length.saturating_sub(header) / record;
+            assert_eq!(count, expected, "torn at {length}");
+            journal.append(count, &outcomes()).unwrap();
             drop(journal);
             assert_eq!(resume(&path).1, count + 1, "torn at {length}");
         }
@@ -416,17 +647,24 @@ mod tests {
     }
 
     #[test]
-    fn a_run_with_other_options_is_refused_and_named() {
+    fn a_run_with_other_options_or_inputs_is_refused_and_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.part");
         journal_of(&path, 1);
         assert!(Journal::claim(&path, false).is_err());
-        let mut journal = Journal::claim(&path, true).unwrap();
-        let refused = journal
-            .start(&fingerprint("eval-tf"), |_| Ok(()))
-            .unwrap_err();
-        assert!(format!("{refused:?}").contains(r#"recipe was \"hf\", is \"eval-tf\""#));
-        drop(journal);
+        let told = refused(&path, "eval-tf", &inputs());
+        assert!(told.contains(r#"recipe was \"hf\", is \"eval-tf\""#), "{told}");
+        let mut more = inputs();
+        more.remove(0);
+        more.extend((1..=4).map(|i| Item::Image(format!("{i}.png").into())));
+        let told = refused(&path, "hf", &more);
+        assert!(told.contains("new: 4 (1.png, 2.png, 3.png, ...)"), "{told}");
+        assert!(told.contains("missing: 1 (a.png)"), "{told}");
+        let told = refused(&path, "hf", &[inputs(), vec![Item::Text("secret".into())]].concat());
+        assert!(told.contains("new: 1 (a text)"), "{told}");
+        more = inputs();
+        more.reverse();
+        assert!(refused(&path, "hf", &more).contains("another order"));
         assert_eq!(resume(&path).1, 1, "a refusal must not touch the journal");
     }
 
@@ -436,9 +674,7 @@ mod tests {
         let path = folder.path().join("a.part");
         for text in ["something else\n", "something else"] {
             std::fs::write(&path, text).unwrap();
-            let mut journal = Journal::claim(&path, true).unwrap();
-            assert!(journal.start(&fingerprint("hf"), |_| Ok(())).is_err());
-            drop(journal);
+            refused(&path, "hf", &inputs());
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
     }

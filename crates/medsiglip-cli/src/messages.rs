@@ -97,7 +97,8 @@ impl Failure {
         Exit::NothingDone
     }
 
-    fn is_closed_stdout(&self) -> bool {
+    /// Whether the reader of standard output went away.
+    pub fn is_closed_stdout(&self) -> bool {
         matches!(&self.error, Error::Io { source, path, .. }
             if source.kind() == ErrorKind::BrokenPipe && path == Path::new(STDOUT))
     }

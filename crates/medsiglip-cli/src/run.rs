@@ -1,19 +1,21 @@
 //! One run over many items, for `embed` and `classify`: batch after batch to standard output, or into a journal
 //! that becomes the output at the end and from which an interrupted run goes on.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::thread::ScopedJoinHandle;
 
-use medsiglip::Model;
 use medsiglip::embedding::Provenance;
+use medsiglip::{Error, Model};
 use serde_json::json;
 
 use crate::args::{BatchArgs, ModelArgs, OutputArgs, PixelArgs, TextArgs};
 use crate::batches::{self, Encoding, Outcome};
 use crate::inputs::{Inputs, Item};
-use crate::journal::{Fingerprint, Journal};
+use crate::journal::{Fingerprint, Journal, Stamp};
 use crate::messages::{self, Exit, Failure, Result, count};
-use crate::output::{Destination, ERRORS, Files, Writer, beside, parent, refuse_existing};
+use crate::output::{Destination, Files, Places, Writer, beside, parent};
 use crate::progress::Progress;
 
 /// Opens a writer once it is known how the embeddings are made.
@@ -25,8 +27,8 @@ pub enum Target {
     Stdout,
     /// A file, by way of its journal.
     File {
-        /// The file.
-        path: PathBuf,
+        /// The file, and those beside it.
+        places: Places,
         /// What is done already.
         journal: Journal,
     },
@@ -49,8 +51,8 @@ pub struct Run<'a> {
 }
 
 impl Target {
-    /// Claims the output. `companions` are files that will stand beside it.
-    pub fn claim(output: &OutputArgs, companions: &[PathBuf]) -> Result<Self> {
+    /// Claims the output. `companions` are files that may stand beside it. `None` where nothing is left to do.
+    pub fn claim(output: &OutputArgs, companions: Vec<PathBuf>) -> Result<Option<Self>> {
         let path = output
             .output
             .as_deref()
@@ -60,25 +62,47 @@ impl Target {
                 return Err(Failure::argument("standard output cannot be resumed")
                     .hint("give a file: --output FILE"));
             }
-            return Ok(Self::Stdout);
+            return Ok(Some(Self::Stdout));
         };
-        for path in [path]
-            .into_iter()
-            .chain(companions.iter().map(PathBuf::as_path))
-        {
-            refuse_existing(path, output.overwrite)?;
+        let mut places = Places {
+            main: path.to_path_buf(),
+            companions,
+            overwrite: output.overwrite,
+            own: Vec::new(),
+        };
+        let part = beside(path, ".part");
+        let earlier = output.resume && part.metadata().is_ok_and(|file| file.len() > 0);
+        let mut journal = None;
+        if earlier {
+            let earlier = Journal::claim(&part, true)?;
+            places.own = earlier.committed()?;
+            if places.is_own(path) {
+                // The earlier run ended after its last file had come into its place.
+                earlier.delete()?;
+                return Ok(already_there(path));
+            }
+            journal = Some(earlier);
+        } else if output.resume && !output.overwrite && path.is_file() {
+            return Ok(already_there(path));
         }
+        places.check()?;
         if !parent(path).is_dir() {
             return Err(
                 Failure::missing("write into", parent(path)).hint("create the folder first")
             );
         }
-        let journal = Journal::claim(&beside(path, ".part"), output.resume)?;
-        Ok(Self::File {
-            path: path.to_path_buf(),
-            journal,
-        })
+        let journal = match journal {
+            Some(journal) => journal,
+            None => Journal::claim(&part, output.resume)?,
+        };
+        Ok(Some(Self::File { places, journal }))
     }
+}
+
+/// A job that is started again when its work is complete has nothing to do.
+fn already_there(path: &std::path::Path) -> Option<Target> {
+    messages::note(format_args!("note: already there: {}", path.display()));
+    None
 }
 
 /// How pictures and texts are encoded, by the flags that `embed` and `classify` share.
@@ -96,7 +120,7 @@ pub fn encoding<'a>(
     }
 }
 
-/// Loads the model, and says what the inputs are.
+/// Loads the model, makes sure that it can take the inputs, and says what they are.
 pub fn load(
     inputs: &Inputs,
     model: &ModelArgs,
@@ -113,7 +137,23 @@ pub fn load(
         let files = count(inputs.skipped, "file");
         messages::note(format_args!("note: {files} left out: no picture"));
     }
-    Ok(model.load(pixels, texts)?)
+    let model = model.load(pixels, texts)?;
+    check(&model, inputs)?;
+    Ok(model)
+}
+
+/// What the model lacks is said before any work is done, not when the first text comes.
+fn check(model: &Model, inputs: &Inputs) -> Result<()> {
+    let is_image = |item: &Item| matches!(item, Item::Image(_));
+    if inputs.items.iter().any(is_image) && !model.config().vision.use_head {
+        let message = "this checkpoint has no pooling head, so it gives no image embedding";
+        return Err(Failure::from(Error::Unsupported(message.into()))
+            .hint("take the head from a MedSigLIP checkpoint: --head-from MODEL"));
+    }
+    if !inputs.items.iter().all(is_image) {
+        model.tokenizer()?;
+    }
+    Ok(())
 }
 
 impl Run<'_> {
@@ -130,10 +170,11 @@ impl Run<'_> {
                 progress: Progress::new(self.inputs.items.len(), 0),
                 done: 0,
                 failed: 0,
+                batches: batches::split(&self.inputs.items, self.batch.batch_size.get()),
             };
             match target {
                 Target::Stdout => state.stream(),
-                Target::File { path, journal } => state.build(path, journal),
+                Target::File { places, journal } => state.build(&places, journal),
             }
         })
     }
@@ -147,6 +188,19 @@ struct State<'r, 'a, 's> {
     /// Items that are done, failed ones among them.
     done: usize,
     failed: usize,
+    /// All batches.
+    batches: Vec<Range<usize>>,
+}
+
+/// A batch that was done before.
+struct Kept {
+    items: usize,
+    failed: usize,
+    lines: Vec<String>,
+    /// A picture that is no longer what was encoded.
+    changed: Option<String>,
+    /// Whether another try can end otherwise: a file could not be read, or is another one now.
+    again: bool,
 }
 
 /// Why the work ended before its end.
@@ -158,23 +212,13 @@ enum Stop {
 
 impl<'a> State<'_, 'a, '_> {
     fn stream(&mut self) -> Result<Exit> {
-        let mut writer: Option<Box<dyn Writer + 'a>> = None;
-        let stop = self.encode(|state, items, outcomes| {
-            if writer.is_none() {
-                let provenance = state.provenance()?;
-                writer = Some((state.run.open)(Destination::Stdout, &provenance)?);
-            }
-            if let Some(writer) = &mut writer {
-                writer.write(items, outcomes)?;
-                writer.flush()?;
-            }
-            Ok(())
-        })?;
-        if let Some(writer) = writer {
-            writer.finish()?;
-        }
+        let stop = match self.write_stream() {
+            // A reader that went away has what it wanted, but failures stay failures.
+            Err(failure) if failure.is_closed_stdout() && self.failed > 0 => None,
+            other => other?,
+        };
         self.progress.finish();
-        if stop == Some(Stop::Interrupted) && self.done < self.run.inputs.items.len() {
+        if stop == Some(Stop::Interrupted) {
             self.say_interrupted(
                 "to be able to go on after an interruption, give a file: --output FILE",
             );
@@ -182,80 +226,104 @@ impl<'a> State<'_, 'a, '_> {
         Ok(self.exit(stop))
     }
 
-    fn build(&mut self, path: PathBuf, mut journal: Journal) -> Result<Exit> {
-        let mut provenance = None;
-        if journal.holds_work()? {
-            provenance = Some(self.take_up(&mut journal)?);
-        }
-        let mut stop = self.stop_of(self.failed > 0);
-        if stop.is_none() {
-            stop = self.encode(|state, _, outcomes| {
-                if provenance.is_none() {
-                    provenance = Some(state.take_up(&mut journal)?);
-                }
-                journal.append(outcomes)
-            })?;
-        }
-        self.progress.finish();
-        match provenance {
-            Some(provenance) if self.done == self.run.inputs.items.len() => {
-                self.write_files(&path, &journal, &provenance)
-                    .map_err(|failure| {
-                        let part = journal.path().display();
-                        failure.at(&path).hint(format!(
-                            "all work is kept in {part}; write the output with --resume"
-                        ))
-                    })?;
-                journal.delete()?;
-                Ok(self.exit(None))
+    fn write_stream(&mut self) -> Result<Option<Stop>> {
+        let mut writer: Option<Box<dyn Writer + 'a>> = None;
+        let batches = self.batches.clone();
+        let stop = self.encode(&batches, |state, start, outcomes| {
+            if writer.is_none() {
+                let provenance = state.provenance()?;
+                writer = Some((state.run.open)(Destination::Stdout, &provenance)?);
             }
-            _ => {
-                journal.sync()?;
-                self.say_interrupted("go on with the same command and --resume");
-                Ok(self.exit(stop))
+            let first = outcomes.iter().position(|one| one.embedding.is_err());
+            let end = first.filter(|_| state.run.batch.fail_fast);
+            let outcomes = end.map_or(outcomes, |end| outcomes.get(..=end).unwrap_or(outcomes));
+            state.account(start, outcomes);
+            if let Some(writer) = &mut writer {
+                writer.write(state.items(start, outcomes.len())?, outcomes)?;
+                writer.flush()?;
             }
+            Ok(())
+        })?;
+        if let Some(writer) = writer {
+            writer.finish()?;
         }
+        Ok(stop.filter(|stop| *stop != Stop::Interrupted || self.done < self.total()))
     }
 
-    /// Encodes what is not done yet, and gives each batch to `keep`.
+    fn build(&mut self, places: &Places, mut journal: Journal) -> Result<Exit> {
+        let mut provenance = None;
+        let mut left = self.batches.clone();
+        if journal.holds_work()? {
+            provenance = Some(self.take_up(&mut journal, &mut left)?);
+        }
+        let mut stop = self.encode(&left, |state, start, outcomes| {
+            if provenance.is_none() {
+                provenance = Some(state.take_up(&mut journal, &mut Vec::new())?);
+            }
+            journal.append(start, outcomes)?;
+            state.account(start, outcomes);
+            Ok(())
+        })?;
+        self.progress.finish();
+        if stop.is_none() && self.failed == self.total() {
+            journal.delete()?;
+            return Ok(self.exit(None));
+        }
+        if let Some(provenance) = provenance.filter(|_| stop.is_none()) {
+            stop = self
+                .write_files(places, &mut journal, &provenance)
+                .map_err(|failure| {
+                    let part = journal.path().display();
+                    failure.at(&places.main).hint(format!(
+                        "all work is kept in {part}: --resume writes the output from it, with --overwrite also over \
+                         what stands there"
+                    ))
+                })?;
+        }
+        if stop.is_none() {
+            journal.delete()?;
+        } else {
+            journal.sync()?;
+            self.say_interrupted("go on with the same command and --resume");
+        }
+        Ok(self.exit(stop))
+    }
+
+    /// Encodes the batches that are `left`, and gives the outcomes of each to `keep`.
     fn encode(
         &mut self,
-        mut keep: impl FnMut(&mut Self, &[Item], &[Outcome]) -> Result<()>,
+        left: &[Range<usize>],
+        mut keep: impl FnMut(&mut Self, usize, &[Outcome]) -> Result<()>,
     ) -> Result<Option<Stop>> {
         let run = self.run;
-        let items = &run.inputs.items;
-        let batches = batches::split(items, run.batch.batch_size.get());
-        let left = batches.iter().position(|batch| batch.start >= self.done);
-        let left = batches
-            .get(left.unwrap_or(batches.len())..)
-            .unwrap_or_default();
-        let mut stop = None;
-        run.encoding.run(items, left, |items, outcomes| {
-            let failed = outcomes.iter().any(Result::is_err);
-            if failed && run.batch.fail_fast {
-                // The batch is left out, so that a resumed run tries it again.
-                self.list_failures(items, &outcomes);
+        let mut stop = batches::is_stopped().then_some(Stop::Interrupted);
+        if stop.is_some() {
+            return Ok(stop);
+        }
+        let mut starts = left.iter().map(|batch| batch.start);
+        run.encoding.run(&run.inputs.items, left, |_, outcomes| {
+            keep(self, starts.next().unwrap_or_default(), &outcomes)?;
+            let failed = outcomes.iter().any(|one| one.embedding.is_err());
+            if batches::is_stopped() {
+                stop = Some(Stop::Interrupted);
+            } else if failed && run.batch.fail_fast {
                 stop = Some(Stop::FirstFailure);
-                return Ok(false);
             }
-            keep(self, items, &outcomes)?;
-            self.list_failures(items, &outcomes);
-            self.done += items.len();
-            self.progress.add(items.len());
-            stop = self.stop_of(false);
             Ok::<_, Failure>(stop.is_none())
         })?;
         Ok(stop)
     }
 
-    /// Begins the journal, or takes up what it holds.
-    fn take_up(&mut self, journal: &mut Journal) -> Result<Provenance> {
+    /// Begins the journal, or takes up what it holds; leaves in `left` the batches that are not done.
+    fn take_up(
+        &mut self,
+        journal: &mut Journal,
+        left: &mut Vec<Range<usize>>,
+    ) -> Result<Provenance> {
         let provenance = self.provenance()?;
         let mut fingerprint = self.run.options.clone();
         let entries = [
             ("provenance", json!(provenance)),
-            ("inputs", json!(self.run.inputs.digest())),
-            ("input count", json!(self.run.inputs.items.len())),
             ("batch size", json!(self.run.batch.batch_size)),
             (
                 "max pixels",
@@ -263,19 +331,28 @@ impl<'a> State<'_, 'a, '_> {
             ),
         ];
         fingerprint.extend(entries.map(|(name, value)| (name.to_owned(), value)));
-        journal.start(&fingerprint, |outcomes| {
-            let items = self.run.inputs.items.get(self.done..).unwrap_or_default();
-            self.list_failures(items, outcomes);
-            self.done += outcomes.len();
-            Ok(())
+        let mut kept = BTreeMap::new();
+        let items = &self.run.inputs.items;
+        journal.start(&fingerprint, items, |start, outcomes| {
+            kept.insert(start, look_at(items, start, &outcomes));
         })?;
+        if let Some(path) = kept.values().find_map(|batch| batch.changed.as_ref()) {
+            let hint = format!("to start again, delete {}", journal.path().display());
+            let message = format!("cannot resume: the picture was changed after it was done: {path}");
+            return Err(Failure::argument(message).hint(hint));
+        }
+        kept.retain(|_, batch| !batch.again);
+        for batch in kept.values() {
+            batch.lines.iter().for_each(|line| self.progress.say(line));
+            self.done += batch.items;
+            self.failed += batch.failed;
+        }
+        left.retain(|batch| !kept.contains_key(&batch.start));
         if self.done > 0 {
-            let total = self.run.inputs.items.len();
-            messages::note(format_args!(
-                "note: resuming: {} of {total} done before",
-                self.done
-            ));
-            self.progress = Progress::new(total, self.done);
+            let total = self.total();
+            let done = self.done;
+            messages::note(format_args!("note: resuming: {done} of {total} done before"));
+            self.progress = Progress::new(total, done);
         }
         Ok(provenance)
     }
@@ -283,36 +360,41 @@ impl<'a> State<'_, 'a, '_> {
     /// Writes the output from the journal, a batch in memory at a time.
     fn write_files(
         &self,
-        path: &std::path::Path,
-        journal: &Journal,
+        places: &Places,
+        journal: &mut Journal,
         provenance: &Provenance,
-    ) -> Result<()> {
-        let mut files = Files::new(path);
+    ) -> Result<Option<Stop>> {
+        let mut files = Files::new(&places.main);
         let destination = Destination::Files {
             files: &mut files,
             rows: (self.done - self.failed) as u64,
             failed: self.failed as u64,
         };
         let mut writer = (self.run.open)(destination, provenance)?;
-        let mut items = self.run.inputs.items.as_slice();
-        let mut records = journal.records()?;
-        while let Some(records) = &mut records
-            && let Some(outcomes) = records.next()?
-        {
-            let (batch, rest) = items
-                .split_at_checked(outcomes.len())
-                .ok_or_else(|| Failure::argument("the journal holds more items than there are"))?;
-            writer.write(batch, &outcomes)?;
-            items = rest;
-        }
-        if !items.is_empty() {
-            return Err(Failure::argument(
-                "the journal holds fewer items than there are",
-            ));
+        for batch in &self.batches {
+            if batches::is_stopped() {
+                return Ok(Some(Stop::Interrupted));
+            }
+            let outcomes = journal.batch(batch.start)?;
+            writer.write(self.items(batch.start, outcomes.len())?, &outcomes)?;
         }
         writer.finish()?;
-        files.commit()?;
-        remove_stale_errors(path, self.failed)
+        if batches::is_stopped() {
+            return Ok(Some(Stop::Interrupted));
+        }
+        files.commit(places, |files| journal.commit(files))?;
+        Ok(None)
+    }
+
+    /// The `count` items from `start` on.
+    fn items(&self, start: usize, count: usize) -> Result<&'_ [Item]> {
+        let items = &self.run.inputs.items;
+        let items = items.get(start..).and_then(|items| items.get(..count));
+        items.ok_or_else(|| Failure::argument("more outcomes than there are inputs"))
+    }
+
+    fn total(&self) -> usize {
+        self.run.inputs.items.len()
     }
 
     fn provenance(&mut self) -> Result<Provenance> {
@@ -322,25 +404,15 @@ impl<'a> State<'_, 'a, '_> {
         Ok(result.unwrap_or(Err(medsiglip::Error::Interrupted))?)
     }
 
-    fn list_failures(&mut self, items: &[Item], outcomes: &[Outcome]) {
-        for (item, outcome) in items.iter().zip(outcomes) {
-            if let Err(failed) = outcome {
-                self.failed += 1;
-                let (code, message) = (&failed.code, &failed.message);
-                let line = format!("error[{code}]: {message}: {}", item.id());
-                self.progress.say(line);
-            }
+    /// Counts outcomes, and tells what a person should know about them.
+    fn account(&mut self, start: usize, outcomes: &[Outcome]) {
+        let items = self.run.inputs.items.get(start..).unwrap_or_default();
+        for line in told(items, outcomes) {
+            self.progress.say(line);
         }
-    }
-
-    fn stop_of(&self, failed_before: bool) -> Option<Stop> {
-        if batches::is_stopped() {
-            Some(Stop::Interrupted)
-        } else if failed_before && self.run.batch.fail_fast {
-            Some(Stop::FirstFailure)
-        } else {
-            None
-        }
+        self.failed += count_failed(outcomes);
+        self.done += outcomes.len();
+        self.progress.add(outcomes.len());
     }
 
     fn say_interrupted(&self, hint: &str) {
@@ -355,20 +427,68 @@ impl<'a> State<'_, 'a, '_> {
             messages::say(format_args!("{} of {total} failed", self.failed));
         }
         match stop {
-            Some(Stop::Interrupted) if self.done < total => Exit::Interrupted,
-            Some(Stop::FirstFailure) => Exit::SomeFailed,
+            Some(Stop::Interrupted) => Exit::Interrupted,
             _ if self.failed == 0 => Exit::Done,
-            _ if self.failed < total => Exit::SomeFailed,
+            _ if self.failed < self.done => Exit::SomeFailed,
             _ => Exit::NothingDone,
         }
     }
 }
 
-/// An overwritten output's list of failures would lie about the new one.
-fn remove_stale_errors(path: &std::path::Path, failed: usize) -> Result<()> {
-    let errors = beside(path, ERRORS);
-    if failed == 0 && errors.exists() {
-        std::fs::remove_file(&errors).map_err(|e| Failure::io("delete", &errors, e))?;
+/// What a person should know about `outcomes`, a line each.
+fn told(items: &[Item], outcomes: &[Outcome]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (item, outcome) in items.iter().zip(outcomes) {
+        let shown = shown(item);
+        for warning in &outcome.about.warnings {
+            lines.push(format!("warning: {warning}: {shown}"));
+        }
+        if outcome.about.truncated {
+            lines.push(format!(
+                "warning: longer than the model reads, its end is ignored: {shown}"
+            ));
+        }
+        if let Err(failed) = &outcome.embedding {
+            let (code, message) = (&failed.code, &failed.message);
+            lines.push(format!("error[{code}]: {message}: {shown}"));
+        }
     }
-    Ok(())
+    lines
+}
+
+/// What messages call `item`: texts can hold patient data, so that no message shows one.
+fn shown(item: &Item) -> std::borrow::Cow<'_, str> {
+    match item {
+        Item::Image(_) => item.id(),
+        Item::Text(_) => "a text".into(),
+    }
+}
+
+fn count_failed(outcomes: &[Outcome]) -> usize {
+    let failed = outcomes.iter().filter(|one| one.embedding.is_err());
+    failed.count()
+}
+
+/// What the batch from item `start` on means for a run that goes on.
+fn look_at(items: &[Item], start: usize, outcomes: &[Outcome]) -> Kept {
+    let items = items.get(start..).unwrap_or_default();
+    let mut kept = Kept {
+        items: outcomes.len(),
+        failed: count_failed(outcomes),
+        lines: told(items, outcomes),
+        changed: None,
+        again: false,
+    };
+    for (item, outcome) in items.iter().zip(outcomes) {
+        let is_changed = match item {
+            Item::Image(path) => Stamp::of(path) != outcome.about.stamp,
+            Item::Text(_) => false,
+        };
+        match &outcome.embedding {
+            Ok(_) if is_changed => kept.changed = Some(shown(item).into_owned()),
+            Err(failed) => kept.again |= is_changed || failed.code == "IO_ERROR",
+            Ok(_) => {}
+        }
+    }
+    kept
 }

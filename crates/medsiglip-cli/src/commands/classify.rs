@@ -27,7 +27,10 @@ pub fn run(args: &ClassifyArgs) -> Result<Exit> {
     if inputs.items.is_empty() {
         return Err(Failure::argument("no pictures found"));
     }
-    let target = Target::claim(&args.output, &companions(&args.output.output, format))?;
+    let companions = companions(&args.output.output, format);
+    let Some(target) = Target::claim(&args.output, companions)? else {
+        return Ok(Exit::Done);
+    };
     let model = run::load(&inputs, &args.model, &args.pixels, &args.text_args)?;
     let options = Fingerprint::from([
         ("command".into(), json!("classify")),

@@ -19,7 +19,10 @@ use crate::run::{self, Run, Target};
 pub fn run(args: &EmbedArgs) -> Result<Exit> {
     let format = format(args)?;
     let inputs = inputs(args)?;
-    let target = Target::claim(&args.output, &companions(&args.output.output, format))?;
+    let companions = companions(&args.output.output, format);
+    let Some(target) = Target::claim(&args.output, companions)? else {
+        return Ok(Exit::Done);
+    };
     let model = run::load(&inputs, &args.model, &args.pixels, &args.text_args)?;
     let dim = model.config().vision.hidden_size;
     let open = move |to: Destination, provenance: &Provenance| -> Result<Box<dyn Writer>> {

@@ -32,7 +32,7 @@ impl CsvWriter {
 impl Writer for CsvWriter {
     fn write(&mut self, items: &[Item], outcomes: &[Outcome]) -> Result<()> {
         for (item, outcome) in items.iter().zip(outcomes) {
-            if let Ok(embedding) = outcome {
+            if let Ok(embedding) = &outcome.embedding {
                 let names = [item.id().into_owned(), item.kind().to_owned()];
                 let record = names.into_iter().chain(embedding.iter().map(number));
                 self.csv.write_record(record).map_err(failure)?;

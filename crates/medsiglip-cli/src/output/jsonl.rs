@@ -1,16 +1,18 @@
 //! JSON Lines: one object an item, failed ones among them.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use medsiglip::embedding::Provenance;
 use serde::Serialize;
 
 use super::{Destination, Sink, Writer};
-use crate::batches::{Failed, Outcome};
+use crate::batches::{About, Failed, Outcome};
 use crate::inputs::Item;
 use crate::messages::{Failure, Result};
 
-/// Writes `{"id", "kind", "embedding", "provenance"}` or `{"id", "kind", "error": {"code", "message"}}`.
+/// Writes `{"id", "kind", "embedding", "provenance"}` or `{"id", "kind", "error": {"code", "message"}}`;
+/// before the provenance stand `"truncated": true` and `"warnings": [...]` where there is something to say.
 pub struct JsonlWriter {
     sink: Sink,
     provenance: Provenance,
@@ -18,14 +20,38 @@ pub struct JsonlWriter {
 
 #[derive(Serialize)]
 struct Line<'a> {
-    id: &'a str,
+    id: Cow<'a, str>,
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     embedding: Option<&'a [f32]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a Failed>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     provenance: Option<&'a Provenance>,
+}
+
+impl<'a> Line<'a> {
+    fn new(item: &'a Item, outcome: &'a Outcome, provenance: Option<&'a Provenance>) -> Self {
+        let About {
+            truncated,
+            warnings,
+            stamp: _,
+        } = &outcome.about;
+        let embedding = outcome.embedding.as_deref();
+        Self {
+            id: item.id(),
+            kind: item.kind(),
+            embedding: embedding.ok(),
+            error: embedding.err(),
+            truncated: *truncated,
+            warnings,
+            provenance: provenance.filter(|_| embedding.is_ok()),
+        }
+    }
 }
 
 impl JsonlWriter {
@@ -41,13 +67,7 @@ impl JsonlWriter {
 impl Writer for JsonlWriter {
     fn write(&mut self, items: &[Item], outcomes: &[Outcome]) -> Result<()> {
         for (item, outcome) in items.iter().zip(outcomes) {
-            let line = Line {
-                id: &item.id(),
-                kind: item.kind(),
-                embedding: outcome.as_deref().ok(),
-                error: outcome.as_ref().err(),
-                provenance: outcome.is_ok().then_some(&self.provenance),
-            };
+            let line = Line::new(item, outcome, Some(&self.provenance));
             write_line(&mut self.sink, &line)?;
         }
         Ok(())
@@ -79,8 +99,8 @@ impl ErrorList {
             return Ok(());
         };
         for (item, outcome) in items.iter().zip(outcomes) {
-            if let Err(failed) = outcome {
-                write_error(sink, item, failed)?;
+            if outcome.embedding.is_err() {
+                write_error(sink, item, outcome)?;
             }
         }
         Ok(())
@@ -95,15 +115,8 @@ impl ErrorList {
 }
 
 /// The line of a failed item.
-pub fn write_error(sink: &mut impl Write, item: &Item, failed: &Failed) -> Result<()> {
-    let line = Line {
-        id: &item.id(),
-        kind: item.kind(),
-        embedding: None,
-        error: Some(failed),
-        provenance: None,
-    };
-    write_line(sink, &line)
+pub fn write_error(sink: &mut impl Write, item: &Item, outcome: &Outcome) -> Result<()> {
+    write_line(sink, &Line::new(item, outcome, None))
 }
 
 /// `value` as JSON on one line; floats in the fewest digits that read back the same.

@@ -22,6 +22,7 @@ use tempfile::NamedTempFile;
 
 use crate::batches::Outcome;
 use crate::inputs::Item;
+use crate::journal::Stamp;
 use crate::messages::{Failure, Result};
 
 /// A file format: takes batch after batch.
@@ -102,6 +103,53 @@ pub const PROVENANCE: &str = ".provenance.json";
 /// Suffix of the list of failed items.
 pub const ERRORS: &str = ".errors.jsonl";
 
+/// Where the files of an output will stand, and which files there may be replaced.
+pub struct Places {
+    /// The output itself.
+    pub main: PathBuf,
+    /// The files beside it that its format can have.
+    pub companions: Vec<PathBuf>,
+    /// Whether whatever stands there may be replaced.
+    pub overwrite: bool,
+    /// Names and stamps of files that an earlier run of the same work may have put there before it ended.
+    pub own: Vec<(String, Stamp)>,
+}
+
+impl Places {
+    /// An error where something stands that may not be replaced.
+    pub fn check(&self) -> Result<()> {
+        std::iter::once(&self.main)
+            .chain(&self.companions)
+            .try_for_each(|path| refuse_existing(path, self.may_replace(path)))
+    }
+
+    /// Whether an earlier run of the same work put the file at `path` there.
+    pub fn is_own(&self, path: &Path) -> bool {
+        Stamp::of(path).is_some_and(|stamp| self.own.contains(&(name(path), stamp)))
+    }
+
+    fn may_replace(&self, path: &Path) -> bool {
+        self.overwrite || self.is_own(path)
+    }
+
+    /// Deletes replaceable companions that the new output does not have: they would lie about it.
+    fn remove_stale(&self, written: &[(NamedTempFile, PathBuf)]) -> Result<()> {
+        let is_written = |path: &PathBuf| written.iter().any(|(_, other)| other == path);
+        self.companions
+            .iter()
+            .filter(|path| path.exists() && self.may_replace(path) && !is_written(path))
+            .try_for_each(|path| {
+                std::fs::remove_file(path).map_err(|e| Failure::io("delete", path, e))
+            })
+    }
+}
+
+/// The last part of a path.
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// Files being written: each is a temporary file beside its place until [`Files::commit`].
 pub struct Files {
     target: PathBuf,
@@ -131,30 +179,61 @@ impl Files {
         Ok(Box::new(BufWriter::new(file)))
     }
 
-    /// Puts every file into its place, the output itself last, when all are on the disk.
-    pub fn commit(mut self) -> Result<()> {
-        let failure = |path: &Path, error| Failure::io("write", path, error);
+    /// Puts every file into its place, the output itself last, when all are on the disk. What stands there unasked
+    /// by then stays. `before` is told the files' names and stamps.
+    pub fn commit(
+        mut self,
+        places: &Places,
+        before: impl FnOnce(&[(String, Stamp)]) -> Result<()>,
+    ) -> Result<()> {
         for (file, path) in &self.written {
-            file.as_file().sync_all().map_err(|e| failure(path, e))?;
+            let synced = file.as_file().sync_all();
+            synced.map_err(|e| Failure::io("write", path, e))?;
         }
+        places.check()?;
+        let stamp = |(file, path): &(NamedTempFile, PathBuf)| {
+            Stamp::of(file.path()).map(|stamp| (name(path), stamp))
+        };
+        before(&self.written.iter().filter_map(stamp).collect::<Vec<_>>())?;
+        places.remove_stale(&self.written)?;
         self.written.sort_by_key(|(_, path)| *path == self.target);
         for (file, path) in self.written {
-            file.persist(&path).map_err(|e| failure(&path, e.error))?;
+            persist(file, &path, places.may_replace(&path))
+                .map_err(|e| Failure::io("write", &path, e))?;
         }
         Ok(())
     }
 }
 
+fn persist(file: NamedTempFile, path: &Path, replace: bool) -> std::io::Result<()> {
+    if replace {
+        return file.persist(path).map(drop).map_err(|e| e.error);
+    }
+    match file.persist_noclobber(path) {
+        // Some file systems cannot rename like this: looking first is the best that can be done there.
+        Err(failed) if path.symlink_metadata().is_err() => {
+            failed.file.persist(path).map(drop).map_err(|e| e.error)
+        }
+        other => other.map(drop).map_err(|e| e.error),
+    }
+}
+
 /// Writes a small file whole or not at all; an existing one is replaced only with `overwrite`.
 pub fn write_file(path: &Path, overwrite: bool, bytes: &[u8]) -> Result<()> {
-    refuse_existing(path, overwrite)?;
+    let places = Places {
+        main: path.to_path_buf(),
+        companions: Vec::new(),
+        overwrite,
+        own: Vec::new(),
+    };
+    places.check()?;
     let mut files = Files::new(path);
     let mut file = files.create(path.to_path_buf())?;
     file.write_all(bytes)
         .and_then(|()| file.flush())
         .map_err(|e| Failure::io("write", path, e))?;
     drop(file);
-    files.commit()
+    files.commit(&places, |_| Ok(()))
 }
 
 /// An error where something stands at `path` that may not be replaced.

@@ -50,7 +50,7 @@ impl NpyWriter {
 impl Writer for NpyWriter {
     fn write(&mut self, items: &[Item], outcomes: &[Outcome]) -> Result<()> {
         for (item, outcome) in items.iter().zip(outcomes) {
-            if let Ok(embedding) = outcome {
+            if let Ok(embedding) = &outcome.embedding {
                 let values = embedding.iter().copied();
                 self.array.extend(values).map_err(Failure::stdout)?;
                 let record = [&self.row.to_string(), &*item.id(), item.kind()];

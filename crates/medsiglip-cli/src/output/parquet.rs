@@ -74,7 +74,7 @@ impl Writer for ParquetWriter {
             items
                 .iter()
                 .zip(outcomes)
-                .filter_map(|(item, outcome)| Some((item, outcome.as_ref().ok()?)))
+                .filter_map(|(item, outcome)| Some((item, outcome.embedding.as_ref().ok()?)))
         };
         let ids = StringArray::from_iter_values(good().map(|(item, _)| item.id()));
         let kinds = StringArray::from_iter_values(good().map(|(item, _)| item.kind()));

@@ -30,6 +30,8 @@ struct Line<'a> {
     id: &'a str,
     kind: &'static str,
     scores: &'a [ClassScore],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [String],
     note: &'static str,
     provenance: &'a Provenance,
 }
@@ -52,18 +54,19 @@ impl<'a> JsonlScores<'a> {
 impl Writer for JsonlScores<'_> {
     fn write(&mut self, items: &[Item], outcomes: &[Outcome]) -> Result<()> {
         for (item, outcome) in items.iter().zip(outcomes) {
-            match outcome {
+            match &outcome.embedding {
                 Ok(embedding) => write_line(
                     &mut self.sink,
                     &Line {
                         id: &item.id(),
                         kind: item.kind(),
                         scores: &score(self.zero_shot, embedding)?,
+                        warnings: &outcome.about.warnings,
                         note: NOT_CLINICAL,
                         provenance: &self.provenance,
                     },
                 )?,
-                Err(failed) => write_error(&mut self.sink, item, failed)?,
+                Err(_) => write_error(&mut self.sink, item, outcome)?,
             }
         }
         Ok(())
@@ -115,7 +118,7 @@ impl<'a> CsvScores<'a> {
 impl Writer for CsvScores<'_> {
     fn write(&mut self, items: &[Item], outcomes: &[Outcome]) -> Result<()> {
         for (item, outcome) in items.iter().zip(outcomes) {
-            let Ok(embedding) = outcome else { continue };
+            let Ok(embedding) = &outcome.embedding else { continue };
             for class in score(self.zero_shot, embedding)? {
                 let ClassScore {
                     label,
@@ -166,7 +169,7 @@ impl<'a> TableScores<'a> {
 impl Writer for TableScores<'_> {
     fn write(&mut self, items: &[Item], outcomes: &[Outcome]) -> Result<()> {
         for (item, outcome) in items.iter().zip(outcomes) {
-            if let Ok(embedding) = outcome {
+            if let Ok(embedding) = &outcome.embedding {
                 let table = table(score(self.zero_shot, embedding)?);
                 writeln!(self.sink, "{}\n{table}\nNot for clinical use.\n", item.id())
                     .map_err(Failure::stdout)?;
