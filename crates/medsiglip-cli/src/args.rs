@@ -141,7 +141,7 @@ pub struct ClassesArgs {
 /// No weights are needed: without --model, the recipe is `hf` at 448 pixels.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A picture; or a checkpoint: a folder, a .npz file, or a hub id
+    /// A picture; or a checkpoint on this machine: a folder or a .npz file
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Take resolution and recipe from this model's configuration

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs::File;
+use std::hash::Hash;
 use std::io::Read;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -11,12 +13,38 @@ use sha2::{Digest, Sha256};
 use crate::messages::{Failure, Result};
 
 /// One input: a picture file or a text.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// A picture file.
     Image(PathBuf),
     /// A text.
-    Text(String),
+    Text(Text),
+}
+
+/// A text, and where it stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    text: String,
+    /// Which of the texts given, from 1.
+    position: usize,
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+#[cfg(test)]
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            position: 1,
+        }
+    }
 }
 
 /// The inputs in their order: pictures first, then texts; each distinct one once.
@@ -41,6 +69,15 @@ impl Item {
         match self {
             Self::Image(path) => path.to_string_lossy(),
             Self::Text(text) => Cow::Borrowed(text),
+        }
+    }
+
+    /// What messages call it: the path, or `text 17` for the 17th text given. Texts can hold patient data,
+    /// so that no message shows one.
+    pub fn shown(&self) -> Cow<'_, str> {
+        match self {
+            Self::Image(path) => path.to_string_lossy(),
+            Self::Text(text) => Cow::Owned(format!("text {}", text.position)),
         }
     }
 
@@ -137,12 +174,15 @@ impl Found {
             );
         }
         let given = images.len() + texts.len();
-        let mut seen = HashSet::with_capacity(given);
-        let all = images
-            .into_iter()
-            .map(Item::Image)
-            .chain(texts.into_iter().map(Item::Text));
-        let items: Vec<Item> = all.filter(|item| seen.insert(item.clone())).collect();
+        let mut items: Vec<Item> = distinct(images)
+            .map(|(_, path)| Item::Image(path))
+            .collect();
+        items.extend(distinct(texts).map(|(index, text)| {
+            Item::Text(Text {
+                text,
+                position: index + 1,
+            })
+        }));
         if items.is_empty() {
             return Err(Failure::argument("no pictures found, and no text given").hint(
                 "give picture files, folders that hold some, or texts; see `medsiglip help embed`",
@@ -154,6 +194,16 @@ impl Found {
             skipped,
         })
     }
+}
+
+/// The first of each of `all`, with its place.
+fn distinct<T: Eq + Hash>(all: Vec<T>) -> impl Iterator<Item = (usize, T)> {
+    let is_first: Vec<bool> = {
+        let mut seen = HashSet::with_capacity(all.len());
+        all.iter().map(|one| seen.insert(one)).collect()
+    };
+    let all = all.into_iter().enumerate().zip(is_first);
+    all.filter_map(|(one, is_first)| is_first.then_some(one))
 }
 
 /// A path of the command line: what exists is taken as it is, then as a pattern.
@@ -319,15 +369,16 @@ mod tests {
     #[test]
     fn each_input_is_listed_once() {
         let found = Found {
-            texts: vec!["b".into(), "a".into(), "b".into()],
+            texts: vec!["b".into(), "b".into(), "a".into(), "b".into()],
+            images: vec!["x".into(), "x".into()],
             ..Found::default()
         };
         let inputs = found.into_inputs().unwrap();
-        assert_eq!(
-            inputs.items,
-            [Item::Text("b".into()), Item::Text("a".into())]
-        );
-        assert_eq!(inputs.repeated, 1);
+        let ids: Vec<_> = inputs.items.iter().map(Item::id).collect();
+        assert_eq!(ids, ["x", "b", "a"]);
+        let shown: Vec<_> = inputs.items.iter().map(Item::shown).collect();
+        assert_eq!(shown, ["x", "text 1", "text 3"]);
+        assert_eq!(inputs.repeated, 3);
     }
 
     #[test]

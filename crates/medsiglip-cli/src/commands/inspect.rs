@@ -48,21 +48,17 @@ pub fn run(args: &InspectArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The checkpoint that `path` names; `None` where it is some other file.
+/// The checkpoint at `path`; `None` where it is some other file. Always local: a mistyped path can hold a
+/// patient's name, and must not be asked for on the hub.
 fn checkpoint_source(path: &Path) -> Result<Option<ModelSource>> {
+    if !path.exists() {
+        let hint = "FILE is a picture, or a checkpoint's folder or file, on this machine";
+        return Err(Failure::missing("read", path).hint(hint));
+    }
     let extension = path.extension().map(|e| e.to_ascii_lowercase());
     let is_weights = extension.is_some_and(|e| e == "npz" || e == "safetensors");
-    if path.is_dir() || is_weights && path.exists() {
-        return Ok(Some(ModelSource::Local(path.to_path_buf())));
-    }
-    if path.exists() || path.extension().is_some() && !is_weights {
-        return Ok(None);
-    }
-    let source = path.to_string_lossy().parse().map_err(|_| {
-        let hint = "give a picture, a checkpoint's folder or .npz file, or a hub id such as google/medsiglip-448";
-        Failure::missing("read", path).hint(hint)
-    })?;
-    Ok(Some(source))
+    let is_checkpoint = path.is_dir() || is_weights;
+    Ok(is_checkpoint.then(|| ModelSource::Local(path.to_path_buf())))
 }
 
 fn picture(args: &InspectArgs) -> Result<Facts> {

@@ -93,6 +93,9 @@ fn what_is_no_picture_is_an_error() {
             .stderr
             .contains("hint:")
     );
+    // Looks like a hub id, and is a mistyped path: nobody is asked for it.
+    let answer = folder.run(&["inspect", "DOE_JOHN/IM0001"]).expect(2);
+    assert!(answer.stderr.contains("error[IO_ERROR]"), "{answer:#?}");
 }
 
 #[test]
