@@ -8,7 +8,7 @@ use std::io::Read;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
 use crate::messages::{Failure, Result};
 
@@ -87,20 +87,6 @@ impl Item {
             Self::Image(_) => "image",
             Self::Text(_) => "text",
         }
-    }
-}
-
-impl Inputs {
-    /// SHA-256 of all ids in their order.
-    pub fn digest(&self) -> String {
-        let mut hash = Sha256::new();
-        for item in &self.items {
-            let id = item.id();
-            hash.update(item.kind());
-            hash.update((id.len() as u64).to_le_bytes());
-            hash.update(id.as_bytes());
-        }
-        hex(&hash.finalize())
     }
 }
 
@@ -379,20 +365,6 @@ mod tests {
         let shown: Vec<_> = inputs.items.iter().map(Item::shown).collect();
         assert_eq!(shown, ["x", "text 1", "text 3"]);
         assert_eq!(inputs.repeated, 3);
-    }
-
-    #[test]
-    fn the_digest_tells_kinds_and_borders_apart() {
-        let digest = |items: &[Item]| {
-            Inputs {
-                items: items.to_vec(),
-                ..Inputs::default()
-            }
-            .digest()
-        };
-        let text = |text: &str| Item::Text(text.into());
-        assert_ne!(digest(&[text("ab")]), digest(&[text("a"), text("b")]));
-        assert_ne!(digest(&[text("a")]), digest(&[Item::Image("a".into())]));
     }
 
     #[test]

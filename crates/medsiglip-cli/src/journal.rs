@@ -332,7 +332,9 @@ impl Records<'_> {
     fn seek(&mut self, at: u64) -> Result<()> {
         self.end = at;
         let place = self.file.seek(SeekFrom::Start(at));
-        place.map(drop).map_err(|e| Failure::io("read", self.path, e))
+        place
+            .map(drop)
+            .map_err(|e| Failure::io("read", self.path, e))
     }
 
     /// What the next record says; `None` at the end, or where a torn or damaged record begins.
@@ -428,7 +430,7 @@ fn left_out(some: &[(&str, Cow<str>)], others: &[(&str, Cow<str>)]) -> Option<St
         "text" => "a text".to_owned(),
         _ => id.to_string(),
     };
-    let names: Vec<String> = out.iter().take(3).map(|one| shown(one)).collect();
+    let names: Vec<String> = out.iter().take(3).map(shown).collect();
     let more = if out.len() > 3 { ", ..." } else { "" };
     (!out.is_empty()).then(|| format!("{} ({}{more})", out.len(), names.join(", ")))
 }
@@ -542,7 +544,9 @@ mod tests {
     }
 
     fn inputs() -> Vec<Item> {
-        ["a.png", "b.png"].map(|path| Item::Image(path.into())).into()
+        ["a.png", "b.png"]
+            .map(|path| Item::Image(path.into()))
+            .into()
     }
 
     fn fingerprint(recipe: &str) -> Fingerprint {
@@ -564,9 +568,7 @@ mod tests {
             assert_eq!((start, kept), (count, outcomes()));
             count += 1;
         };
-        journal
-            .start(&fingerprint("hf"), &inputs(), keep)
-            .unwrap();
+        journal.start(&fingerprint("hf"), &inputs(), keep).unwrap();
         (0..count).for_each(|start| assert_eq!(journal.batch(start).unwrap(), outcomes()));
         (journal, count)
     }
@@ -653,14 +655,21 @@ mod tests {
         journal_of(&path, 1);
         assert!(Journal::claim(&path, false).is_err());
         let told = refused(&path, "eval-tf", &inputs());
-        assert!(told.contains(r#"recipe was \"hf\", is \"eval-tf\""#), "{told}");
+        assert!(
+            told.contains(r#"recipe was \"hf\", is \"eval-tf\""#),
+            "{told}"
+        );
         let mut more = inputs();
         more.remove(0);
         more.extend((1..=4).map(|i| Item::Image(format!("{i}.png").into())));
         let told = refused(&path, "hf", &more);
         assert!(told.contains("new: 4 (1.png, 2.png, 3.png, ...)"), "{told}");
         assert!(told.contains("missing: 1 (a.png)"), "{told}");
-        let told = refused(&path, "hf", &[inputs(), vec![Item::Text("secret".into())]].concat());
+        let told = refused(
+            &path,
+            "hf",
+            &[inputs(), vec![Item::Text("secret".into())]].concat(),
+        );
         assert!(told.contains("new: 1 (a text)"), "{told}");
         more = inputs();
         more.reverse();

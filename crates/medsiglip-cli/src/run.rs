@@ -338,7 +338,8 @@ impl<'a> State<'_, 'a, '_> {
         })?;
         if let Some(path) = kept.values().find_map(|batch| batch.changed.as_ref()) {
             let hint = format!("to start again, delete {}", journal.path().display());
-            let message = format!("cannot resume: the picture was changed after it was done: {path}");
+            let message =
+                format!("cannot resume: the picture was changed after it was done: {path}");
             return Err(Failure::argument(message).hint(hint));
         }
         kept.retain(|_, batch| !batch.again);
@@ -351,7 +352,9 @@ impl<'a> State<'_, 'a, '_> {
         if self.done > 0 {
             let total = self.total();
             let done = self.done;
-            messages::note(format_args!("note: resuming: {done} of {total} done before"));
+            messages::note(format_args!(
+                "note: resuming: {done} of {total} done before"
+            ));
             self.progress = Progress::new(total, done);
         }
         Ok(provenance)
@@ -439,7 +442,7 @@ impl<'a> State<'_, 'a, '_> {
 fn told(items: &[Item], outcomes: &[Outcome]) -> Vec<String> {
     let mut lines = Vec::new();
     for (item, outcome) in items.iter().zip(outcomes) {
-        let shown = shown(item);
+        let shown = item.shown();
         for warning in &outcome.about.warnings {
             lines.push(format!("warning: {warning}: {shown}"));
         }
@@ -454,14 +457,6 @@ fn told(items: &[Item], outcomes: &[Outcome]) -> Vec<String> {
         }
     }
     lines
-}
-
-/// What messages call `item`: texts can hold patient data, so that no message shows one.
-fn shown(item: &Item) -> std::borrow::Cow<'_, str> {
-    match item {
-        Item::Image(_) => item.id(),
-        Item::Text(_) => "a text".into(),
-    }
 }
 
 fn count_failed(outcomes: &[Outcome]) -> usize {
@@ -485,7 +480,7 @@ fn look_at(items: &[Item], start: usize, outcomes: &[Outcome]) -> Kept {
             Item::Text(_) => false,
         };
         match &outcome.embedding {
-            Ok(_) if is_changed => kept.changed = Some(shown(item).into_owned()),
+            Ok(_) if is_changed => kept.changed = Some(item.shown().into_owned()),
             Err(failed) => kept.again |= is_changed || failed.code == "IO_ERROR",
             Ok(_) => {}
         }

@@ -118,7 +118,9 @@ impl<'a> CsvScores<'a> {
 impl Writer for CsvScores<'_> {
     fn write(&mut self, items: &[Item], outcomes: &[Outcome]) -> Result<()> {
         for (item, outcome) in items.iter().zip(outcomes) {
-            let Ok(embedding) = &outcome.embedding else { continue };
+            let Ok(embedding) = &outcome.embedding else {
+                continue;
+            };
             for class in score(self.zero_shot, embedding)? {
                 let ClassScore {
                     label,

@@ -109,7 +109,8 @@ fn fail_fast_stops_at_the_first_failure() {
     folder.write("scans/001.png", "");
     let args = ["embed", "scans", "--fail-fast", "--batch-size", "1"];
     let answer = folder.run(&args).expect(1);
-    assert_eq!(answer.json().len(), 1);
+    assert_eq!(answer.json().len(), 2);
+    assert_eq!(answer.json()[1]["error"]["code"], "BAD_IMAGE");
     assert!(answer.stderr.contains("001.png"));
 }
 
