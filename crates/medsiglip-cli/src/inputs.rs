@@ -8,8 +8,6 @@ use std::io::Read;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use sha2::Digest;
-
 use crate::messages::{Failure, Result};
 
 /// One input: a picture file or a text.
