@@ -73,6 +73,16 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The system gives no more memory.
+    #[error("cannot get {bytes} bytes of memory for {what}: {reason}")]
+    OutOfMemory {
+        /// What the memory is for.
+        what: &'static str,
+        /// How much was asked for.
+        bytes: u64,
+        /// The operating system's answer.
+        reason: std::io::Error,
+    },
     /// The work was interrupted by the caller.
     #[error("interrupted")]
     Interrupted,
@@ -93,6 +103,7 @@ impl Error {
             Self::Hub(_) => "HUB_ERROR",
             Self::Gated { .. } => "GATED_REPOSITORY",
             Self::Io { .. } => "IO_ERROR",
+            Self::OutOfMemory { .. } => "OUT_OF_MEMORY",
             Self::Interrupted => "INTERRUPTED",
         }
     }

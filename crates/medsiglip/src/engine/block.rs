@@ -1,7 +1,8 @@
 //! One pre-norm transformer block, and a stack of them: the part that both towers share.
 
-use super::buffers::{Buffers, sized};
-use super::kernels::{Heads, attention, gelu, layer_norm, linear, linear_add};
+use super::buffers::{Buffers, thirds};
+use super::kernels::{Heads, Then, attention, layer_norm, linear};
+use super::panels::Rows;
 use super::weights::{LayerNorm, Linear, Mlp};
 use crate::Result;
 use crate::checkpoint::Checkpoint;
@@ -77,69 +78,53 @@ impl Blocks {
         })
     }
 
+    /// Columns of the widest thing that a block keeps in `Buffers::wide`.
+    pub fn widest(&self) -> usize {
+        self.shape.mlp.max(3 * self.shape.width)
+    }
+
     /// Runs `buffers.x` through all blocks; leaves the final layer norm's output in `buffers.y`.
-    /// Gives the input of the first block and the output of each where `keep_hidden` is set.
+    /// Gives the input of the first block and the output of each where `keep_hidden` is set, row-major.
     ///
     /// # Shapes
-    /// `buffers.x` and `buffers.y` are (rows, D); `tokens` consecutive rows attend to one another.
+    /// `buffers.x` and `buffers.y` are panels of D columns; the rows of an item attend to one another.
     pub fn forward(
         &self,
         buffers: &mut Buffers,
-        rows: usize,
-        tokens: usize,
+        rows: Rows,
         keep_hidden: bool,
     ) -> Option<Vec<Vec<f32>>> {
-        let len = rows * self.shape.width;
-        let mut hidden = keep_hidden.then(|| vec![buffers.x[..len].to_vec()]);
+        let width = self.shape.width;
+        let mut hidden = keep_hidden.then(|| vec![rows.gather(&buffers.x, width)]);
         for block in &self.blocks {
-            block.forward(self.shape, buffers, rows, tokens);
+            block.forward(self.shape, buffers, rows);
             if let Some(hidden) = &mut hidden {
-                hidden.push(buffers.x[..len].to_vec());
+                hidden.push(rows.gather(&buffers.x, width));
             }
         }
-        layer_norm(
-            &buffers.x[..len],
-            &self.final_norm,
-            sized(&mut buffers.y, len),
-        );
+        let len = rows.len(width);
+        layer_norm(&buffers.x[..len], &self.final_norm, &mut buffers.y[..len]);
         hidden
     }
 }
 
 impl Block {
-    fn forward(&self, shape: Shape, buffers: &mut Buffers, rows: usize, tokens: usize) {
-        let Buffers {
-            x,
-            y,
-            q,
-            k,
-            v,
-            wide,
-        } = buffers;
-        let len = rows * shape.width;
-        let x = &mut x[..len];
-        let y = sized(y, len);
-        let (q, k, v) = (sized(q, len), sized(k, len), sized(v, len));
+    fn forward(&self, shape: Shape, buffers: &mut Buffers, rows: Rows) {
+        let Shape { width, heads, .. } = shape;
+        let len = rows.len(width);
+        let (x, y) = (&mut buffers.x[..len], &mut buffers.y[..len]);
+        let [q, k, v] = thirds(&mut buffers.wide, len);
 
         layer_norm(x, &self.norm1, y);
-        linear(y, &self.query, q);
-        linear(y, &self.key, k);
-        linear(y, &self.value, v);
-        attention(
-            [q, k, v],
-            y,
-            Heads {
-                tokens,
-                width: shape.width,
-                heads: shape.heads,
-            },
-        );
-        linear_add(y, &self.out, x);
+        linear(y, &self.query, Then::Store, q);
+        linear(y, &self.key, Then::Store, k);
+        linear(y, &self.value, Then::Store, v);
+        attention([q, k, v], y, Heads { rows, width, heads });
+        linear(y, &self.out, Then::Add, x);
 
         layer_norm(x, &self.norm2, y);
-        let wide = sized(wide, rows * shape.mlp);
-        linear(y, &self.mlp.fc1, wide);
-        gelu(wide);
-        linear_add(wide, &self.mlp.fc2, x);
+        let wide = &mut buffers.wide[..rows.len(shape.mlp)];
+        linear(y, &self.mlp.fc1, Then::Gelu, wide);
+        linear(wide, &self.mlp.fc2, Then::Add, x);
     }
 }

@@ -1,12 +1,13 @@
 //! CPU inference: [`CpuEngine`] runs the two towers from memory-mapped weights.
 //!
-//! `kernels` has the arithmetic, each kernel tested against `kernels::reference`, which is written
-//! to be read; `weights` finds the tensors of a block; `block` is one transformer layer over reused
+//! `panels` says how activations lie in memory; `kernels` has the arithmetic, each kernel tested against
+//! `kernels::reference`, which is written to be read; `weights` finds the tensors of a block; `block` is one transformer layer over reused
 //! buffers; `vision` and `text` are the towers.
 
 mod block;
 mod buffers;
 mod kernels;
+mod panels;
 mod text;
 mod vision;
 mod weights;

@@ -1,8 +1,9 @@
 //! The text tower: tokens, blocks, last-token pooling, a linear head.
 
 use super::block::{Blocks, Shape};
-use super::buffers::{Buffers, sized};
-use super::kernels::linear;
+use super::buffers::Buffers;
+use super::kernels::{Then, linear};
+use super::panels::{LANES, Rows};
 use super::weights::Linear;
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::TextConfig;
@@ -70,35 +71,50 @@ impl TextTower {
     /// `ids` is (B, T), checked.
     pub fn forward(&self, ids: &[u32], keep: Keep, buffers: &mut Buffers) -> Result<TowerOutput> {
         let width = self.blocks.shape.width;
-        let (rows, length) = (ids.len(), self.positions.len() / width);
+        let tokens = self.positions.len() / width;
+        let rows = Rows {
+            items: ids.len() / tokens,
+            tokens,
+        };
+        buffers.reserve(rows.len(width), rows.len(self.blocks.widest()))?;
+        self.embed(ids, rows, &mut buffers.x);
 
-        let x = sized(&mut buffers.x, rows * width);
-        for (row, (id, x)) in ids.iter().zip(x.chunks_exact_mut(width)).enumerate() {
-            let position = &self.positions[row % length * width..][..width];
-            let id = *id as usize;
-            let token = self.tokens.rows(id..id + 1);
-            let token = token.to_f32();
-            x.iter_mut()
-                .zip(token.iter().zip(position))
-                .for_each(|(x, (t, p))| *x = t + p);
-        }
-
-        let hidden_states = self
-            .blocks
-            .forward(buffers, rows, length, keep.hidden_states);
-        let y = &buffers.y[..rows * width];
-        let last: Vec<f32> = y
-            .chunks_exact(length * width)
-            .flat_map(|item| &item[(length - 1) * width..])
-            .copied()
+        let hidden_states = self.blocks.forward(buffers, rows, keep.hidden_states);
+        let y = &buffers.y[..rows.len(width)];
+        let last: Vec<f32> = (0..rows.items)
+            .flat_map(|item| rows.row(y, item, tokens - 1, width))
             .collect();
-        let mut pooled = vec![0.0; rows / length * self.head.output()];
-        linear(&last, &self.head, &mut pooled);
+        let last_hidden_state = keep.last_hidden_state.then(|| rows.gather(y, width));
+
+        // One row an item.
+        let rows = Rows {
+            items: 1,
+            tokens: rows.items,
+        };
+        let (x, output) = (rows.len(width), self.head.output());
+        rows.scatter(&last, width, &mut buffers.x);
+        let pooled = &mut buffers.wide[..rows.len(output)];
+        linear(&buffers.x[..x], &self.head, Then::Store, pooled);
         Ok(TowerOutput {
-            pooled: Some(Embeddings::new(self.head.output(), pooled)?),
-            last_hidden_state: keep.last_hidden_state.then(|| y.to_vec()),
+            pooled: Some(Embeddings::new(output, rows.gather(pooled, output))?),
+            last_hidden_state,
             hidden_states,
             map_attention: None,
         })
+    }
+
+    /// Token and position embeddings of every token, into panels.
+    fn embed(&self, ids: &[u32], rows: Rows, x: &mut [f32]) {
+        let width = self.blocks.shape.width;
+        for (row, id) in ids.iter().enumerate() {
+            let (item, token) = (row / rows.tokens, row % rows.tokens);
+            let position = &self.positions[token * width..][..width];
+            let id = *id as usize;
+            let embedding = self.tokens.rows(id..id + 1);
+            let column = x[rows.at(item, token, width)..].iter_mut().step_by(LANES);
+            for (x, (t, p)) in column.zip(embedding.to_f32().iter().zip(position)) {
+                *x = t + p;
+            }
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The vision tower: patches, blocks, MAP pooling head.
 
 use super::block::{Blocks, Shape};
-use super::buffers::{Buffers, sized};
-use super::kernels::{attend_one, gelu, layer_norm, linear, linear_add};
+use super::buffers::{Buffers, thirds};
+use super::kernels::{Heads, Then, attend_one, layer_norm, linear};
+use super::panels::{LANES, Rows};
 use super::weights::{LayerNorm, Linear, Mlp};
 use crate::checkpoint::{Checkpoint, Dtype};
 use crate::config::VisionConfig;
@@ -16,7 +17,7 @@ pub(super) struct VisionTower {
     patch: usize,
     grid: usize,
     embed: Linear,
-    /// (N, D).
+    /// (N, D), in panels.
     positions: Vec<f32>,
     blocks: Blocks,
     head: Option<MapHead>,
@@ -53,7 +54,7 @@ impl VisionTower {
                     width,
                 )?,
             },
-            positions: positions.to_f32().into_owned(),
+            positions: in_panels(&positions.to_f32(), width),
             blocks: Blocks::load(checkpoint, "vision_model", "post_layernorm", shape)?,
             head: if config.use_head {
                 Some(MapHead::load(checkpoint, shape)?)
@@ -92,30 +93,35 @@ impl VisionTower {
         keep: Keep,
         buffers: &mut Buffers,
     ) -> Result<TowerOutput> {
-        let (patches, width) = (self.num_patches(), self.blocks.shape.width);
-        let batch = pixels.len() / (3 * self.size * self.size);
-        let rows = batch * patches;
+        let width = self.blocks.shape.width;
+        let rows = Rows {
+            items: pixels.len() / (3 * self.size * self.size),
+            tokens: self.num_patches(),
+        };
+        let inputs = self.embed.input();
+        let widest = self.blocks.widest().max(inputs);
+        buffers.reserve(rows.len(width), rows.len(widest))?;
 
-        let cut = sized(&mut buffers.wide, rows * 3 * self.patch * self.patch);
-        self.cut_patches(pixels, cut);
-        let x = sized(&mut buffers.x, rows * width);
-        linear(cut, &self.embed, x);
-        for item in x.chunks_exact_mut(patches * width) {
+        let (x, cut) = (
+            &mut buffers.x[..rows.len(width)],
+            &mut buffers.wide[..rows.len(inputs)],
+        );
+        self.cut_patches(pixels, rows, cut);
+        linear(cut, &self.embed, Then::Store, x);
+        for item in x.chunks_exact_mut(self.positions.len()) {
             item.iter_mut()
                 .zip(&self.positions)
                 .for_each(|(x, p)| *x += p);
         }
 
-        let hidden_states = self
-            .blocks
-            .forward(buffers, rows, patches, keep.hidden_states);
+        let hidden_states = self.blocks.forward(buffers, rows, keep.hidden_states);
         let last_hidden_state = keep
             .last_hidden_state
-            .then(|| buffers.y[..rows * width].to_vec());
+            .then(|| rows.gather(&buffers.y, width));
         let mut map_attention = None;
         let pooled = match &self.head {
             Some(head) => {
-                let (pooled, weights) = head.forward(buffers, batch, patches);
+                let (pooled, weights) = head.forward(buffers, rows);
                 map_attention = keep.map_attention.then_some(weights);
                 Some(Embeddings::new(width, pooled)?)
             }
@@ -133,15 +139,21 @@ impl VisionTower {
     /// Pixels right of and below the last whole patch are left out.
     ///
     /// # Shapes
-    /// `pixels` (B, 3, size, size) to `cut` (B * N, 3 * patch * patch).
-    fn cut_patches(&self, pixels: &[f32], cut: &mut [f32]) {
+    /// `pixels` (B, 3, size, size) to `cut`, panels of 3 * patch * patch columns.
+    fn cut_patches(&self, pixels: &[f32], rows: Rows, cut: &mut [f32]) {
         let (size, patch, grid) = (self.size, self.patch, self.grid);
-        for (row, out) in cut.chunks_exact_mut(3 * patch * patch).enumerate() {
-            let (item, py, px) = (row / (grid * grid), row / grid % grid, row % grid);
-            for (line, out) in out.chunks_exact_mut(patch).enumerate() {
-                let (channel, y) = (line / patch, py * patch + line % patch);
-                let start = ((item * 3 + channel) * size + y) * size + px * patch;
-                out.copy_from_slice(&pixels[start..start + patch]);
+        let columns = 3 * patch * patch;
+        for item in 0..rows.items {
+            for token in 0..rows.tokens {
+                let (y, x) = (token / grid * patch, token % grid * patch);
+                let out = &mut cut[rows.at(item, token, columns)..];
+                for line in 0..3 * patch {
+                    let (channel, y) = (line / patch, y + line % patch);
+                    let start = ((item * 3 + channel) * size + y) * size + x;
+                    let out = out[line * patch * LANES..].iter_mut().step_by(LANES);
+                    out.zip(&pixels[start..start + patch])
+                        .for_each(|(to, from)| *to = *from);
+                }
             }
         }
     }
@@ -173,11 +185,16 @@ impl MapHead {
             bias: bias[index * width..(index + 1) * width].to_vec(),
         };
         let probe = checkpoint.tensor("vision_model.head.probe", &[1, 1, width])?;
-        let mut query = vec![0.0; width];
-        linear(&probe.to_f32(), &projection(0), &mut query);
+        let mut query = vec![0.0; LANES * width];
+        let probe = in_panels(&probe.to_f32(), width);
+        linear(&probe, &projection(0), Then::Store, &mut query);
+        let one = Rows {
+            items: 1,
+            tokens: 1,
+        };
         Ok(Self {
             heads: shape.heads,
-            query,
+            query: one.gather(&query, width),
             key: projection(1),
             value: projection(2),
             out: Linear::load(checkpoint, &format!("{attention}.out_proj"), width, width)?,
@@ -186,33 +203,65 @@ impl MapHead {
         })
     }
 
-    /// Pools `buffers.y` (B * N, D) to (B, D); also gives the attention weights (B, H, N).
-    fn forward(&self, buffers: &mut Buffers, batch: usize, patches: usize) -> (Vec<f32>, Vec<f32>) {
+    /// Pools `buffers.y`, panels of D columns, to (B, D); also gives the attention weights (B, H, N).
+    fn forward(&self, buffers: &mut Buffers, rows: Rows) -> (Vec<f32>, Vec<f32>) {
         let width = self.query.len();
-        let len = batch * patches * width;
-        let (k, v) = (sized(&mut buffers.k, len), sized(&mut buffers.v, len));
-        linear(&buffers.y[..len], &self.key, k);
-        linear(&buffers.y[..len], &self.value, v);
+        let len = rows.len(width);
+        let y = &buffers.y[..len];
+        let [k, v, _] = thirds(&mut buffers.wide, len);
+        linear(y, &self.key, Then::Store, k);
+        linear(y, &self.value, Then::Store, v);
 
-        let mut attended = vec![0.0; batch * width];
-        let mut weights = vec![0.0; batch * self.heads * patches];
-        for item in 0..batch {
-            let own = item * patches * width..(item + 1) * patches * width;
-            attend_one(
-                &self.query,
-                [&k[own.clone()], &v[own]],
-                &mut attended[item * width..(item + 1) * width],
-                &mut weights[item * self.heads * patches..(item + 1) * self.heads * patches],
-            );
+        let mut attended = vec![0.0; rows.items * width];
+        let mut weights = vec![0.0; rows.items * self.heads * rows.tokens];
+        let item = len / rows.items;
+        let heads = Heads {
+            rows: Rows { items: 1, ..rows },
+            width,
+            heads: self.heads,
+        };
+        for (index, (attended, weights)) in attended
+            .chunks_exact_mut(width)
+            .zip(weights.chunks_exact_mut(self.heads * rows.tokens))
+            .enumerate()
+        {
+            let own = index * item..(index + 1) * item;
+            attend_one(&self.query, [&k[own.clone()], &v[own]], attended, weights, heads);
         }
-
-        let mut pooled = vec![0.0; batch * width];
-        linear(&attended, &self.out, &mut pooled);
-        layer_norm(&pooled, &self.norm, &mut attended);
-        let mut hidden = vec![0.0; batch * self.mlp.fc1.output()];
-        linear(&attended, &self.mlp.fc1, &mut hidden);
-        gelu(&mut hidden);
-        linear_add(&hidden, &self.mlp.fc2, &mut pooled);
-        (pooled, weights)
+        (self.finish(&attended, buffers), weights)
     }
+
+    /// What follows attention: out projection, then a residual MLP.
+    ///
+    /// # Shapes
+    /// `attended` (B, D) to (B, D).
+    fn finish(&self, attended: &[f32], buffers: &mut Buffers) -> Vec<f32> {
+        let width = self.query.len();
+        let rows = Rows {
+            items: 1,
+            tokens: attended.len() / width,
+        };
+        let (x, y) = (
+            &mut buffers.x[..rows.len(width)],
+            &mut buffers.y[..rows.len(width)],
+        );
+        let hidden = &mut buffers.wide[..rows.len(self.mlp.fc1.output())];
+        rows.scatter(attended, width, y);
+        linear(y, &self.out, Then::Store, x);
+        layer_norm(x, &self.norm, y);
+        linear(y, &self.mlp.fc1, Then::Gelu, hidden);
+        linear(hidden, &self.mlp.fc2, Then::Add, x);
+        rows.gather(x, width)
+    }
+}
+
+/// Row-major rows of one item as panels; spare lanes are zero.
+fn in_panels(numbers: &[f32], width: usize) -> Vec<f32> {
+    let rows = Rows {
+        items: 1,
+        tokens: numbers.len() / width,
+    };
+    let mut panels = vec![0.0; rows.len(width)];
+    rows.scatter(numbers, width, &mut panels);
+    panels
 }

@@ -19,6 +19,11 @@ impl Linear {
         })
     }
 
+    /// Input width.
+    pub fn input(&self) -> usize {
+        self.weight.shape()[1..].iter().product()
+    }
+
     /// Output width.
     pub fn output(&self) -> usize {
         self.bias.len()

@@ -1,10 +1,4 @@
-//! The exponential, tanh-GELU and softmax, without calls into libm so that they vectorise.
-
-use pulp::Arch;
-use rayon::prelude::*;
-
-/// Numbers given to a thread at once.
-const CHUNK: usize = 1 << 14;
+//! The exponential, and tanh-GELU, without calls into libm so that they vectorise.
 
 /// `e^x` for finite x, relative error below 3e-7; inputs are clamped to [-87, 88], so the result is never zero or infinite.
 ///
@@ -37,46 +31,20 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// `gelu_pytorch_tanh` in place: 0.5 x (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3)
 /// (Hendrycks and Gimpel, arXiv 1606.08415), written as x * sigmoid(2 u).
-pub(in crate::engine) fn gelu(values: &mut [f32]) {
-    const SCALE: f32 = 2.0 * 0.797_884_6;
-    let arch = Arch::new();
-    values.par_chunks_mut(CHUNK).for_each(|values| {
-        arch.dispatch(|| {
-            for value in values.iter_mut() {
-                // Below -16 the result is 0 in f32; the bound keeps x * x from overflowing (and lets NaN through).
-                let x = if *value < -16.0 { -16.0 } else { *value };
-                *value = x / (1.0 + exp(-SCALE * x * (1.0 + 0.044_715 * x * x)));
-            }
-        });
-    });
-}
-
-/// Softmax of one row in place, but for the division: each number becomes `e^(x - max)`; gives their sum.
 #[inline(always)]
-pub(super) fn exp_of_row(row: &mut [f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; super::LANES];
-    let mut chunks = row.chunks_exact(super::LANES);
-    for chunk in &mut chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane = if *value > *lane { *value } else { *lane };
-        }
+pub(super) fn gelu(values: &mut [f32]) {
+    const SCALE: f32 = 2.0 * 0.797_884_6;
+    for value in values {
+        // Below -16 the result is 0 in f32; the bound keeps x * x from overflowing (and lets NaN through).
+        let x = if *value < -16.0 { -16.0 } else { *value };
+        *value = x / (1.0 + exp(-SCALE * x * (1.0 + 0.044_715 * x * x)));
     }
-    let max = lanes
-        .iter()
-        .chain(chunks.remainder())
-        .copied()
-        .fold(f32::NEG_INFINITY, f32::max);
-    for value in row.iter_mut() {
-        *value = exp(*value - max);
-    }
-    super::lane_sum(row, |v| v)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::reference;
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn exp_is_within_its_stated_error() {
@@ -99,17 +67,6 @@ mod tests {
         for (got, want) in values.iter().zip(&want) {
             let allowed = 1e-6 * want.abs().max(1.0);
             assert!((got - want).abs() <= allowed, "{got} {want}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn softmax_equals_the_reference(len in 1usize..200, scale in 0.1f32..100.0, seed: u8) {
-            let mut row: Vec<f32> = reference::numbers(len, usize::from(seed)).iter().map(|x| x * scale).collect();
-            let want = reference::softmax(&row);
-            let sum = exp_of_row(&mut row);
-            row.iter_mut().for_each(|x| *x /= sum);
-            reference::assert_close(&row, &want, 1e-6);
         }
     }
 }

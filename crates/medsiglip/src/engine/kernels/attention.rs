@@ -1,148 +1,318 @@
-//! Multi-head attention: softmax(q k^T / sqrt(Dh)) v, in blocks of queries so that the scores stay in cache.
+//! Multi-head attention: softmax(q k^T / sqrt(Dh)) v, over blocks of keys with a running maximum and sum (Milakov and
+//! Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135), so that scores never leave the cache.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
-use pulp::Arch;
-use rayon::prelude::*;
+use pulp::{Arch, Simd, WithSimd};
 
-use super::activation::exp_of_row;
-use super::matmul::{Into, Mat, matmul};
+use super::activation::exp;
+use super::block::{Block, Cut, Place, for_each_block};
+use super::product::{Lanes, Scalars, Start, product};
+use crate::engine::panels::{LANES, Rows};
 
-/// The scores of one block of queries are at most about this many numbers (512 KiB), so that they stay in the second-level cache.
-const SCORES: usize = 1 << 17;
+/// Panels of queries that are worked on at once.
+const QUERIES: usize = 2;
 
-thread_local! {
-    /// Scores and unscaled output of the block that this thread works on, kept from call to call.
-    static BLOCK: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
+/// Keys that are worked on at once: QUERIES * LANES * KEYS scores are 32 KiB.
+const KEYS: usize = 256;
 
-/// Attention of every row to all `tokens` rows of its own item; no mask.
-///
-/// # Shapes
-/// `q`, `k`, `v`, `out` are (B * tokens, `width`), head h in columns h * Dh..(h + 1) * Dh.
-pub(in crate::engine) fn attention(
-    [q, k, v]: [&[f32]; 3],
-    out: &mut [f32],
-    Heads {
-        tokens,
-        width,
-        heads,
-    }: Heads,
-) {
-    let block = (SCORES / tokens).clamp(16, 128).min(tokens);
-    let items = q
-        .par_chunks(tokens * width)
-        .zip(k.par_chunks(tokens * width))
-        .zip(v.par_chunks(tokens * width));
-    out.par_chunks_mut(tokens * width)
-        .zip(items)
-        .for_each(|(out, ((q, k), v))| {
-            out.par_chunks_mut(block * width)
-                .zip(q.par_chunks(block * width))
-                .for_each(|(out, q)| {
-                    for head in 0..heads {
-                        attend_block(
-                            [q, k, v],
-                            out,
-                            Heads {
-                                tokens,
-                                width,
-                                heads,
-                            },
-                            head,
-                        );
-                    }
-                });
-        });
-}
+/// Panels of queries of a task.
+const PANELS: usize = 16;
 
-/// How rows of width `width` divide into items of `tokens` rows and into `heads` heads.
+/// How the rows of a batch divide into items, and their columns into heads.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::engine) struct Heads {
-    pub tokens: usize,
+    /// Items and their tokens.
+    pub rows: Rows,
+    /// Columns D; head h has columns h * Dh..(h + 1) * Dh.
     pub width: usize,
+    /// Number of heads H.
     pub heads: usize,
 }
 
-/// One head of one block of queries.
+impl Heads {
+    /// Columns of a head, Dh.
+    fn dim(self) -> usize {
+        self.width / self.heads
+    }
+
+    /// What scores are multiplied by.
+    fn scale(self) -> f32 {
+        1.0 / (self.dim() as f32).sqrt()
+    }
+}
+
+/// Attention of every row to all rows of its own item; no mask.
 ///
 /// # Shapes
-/// `q` and `out` (block, width), `k` and `v` (tokens, width).
-fn attend_block(
-    [q, k, v]: [&[f32]; 3],
-    out: &mut [f32],
-    Heads {
-        tokens,
-        width,
-        heads,
-    }: Heads,
-    head: usize,
-) {
-    let (block, dim) = (q.len() / width, width / heads);
-    let column = head * dim;
-    BLOCK.with_borrow_mut(|scores| {
-        scores.resize(block * tokens, 0.0);
-        let q = Mat::strided(&q[column..], block, dim, width);
-        let k = Mat::strided(&k[column..], tokens, dim, width);
-        let v = Mat::strided(&v[column..], tokens, dim, width);
-        let scale = 1.0 / (dim as f32).sqrt();
-        matmul(scores, tokens, q, k.t(), Into::Set { scale }, false);
-        let mut sums = [0.0; 128];
-        Arch::new().dispatch(|| {
-            for (row, sum) in scores.chunks_exact_mut(tokens).zip(&mut sums) {
-                *sum = exp_of_row(row);
-            }
-        });
-        let out = &mut out[column..];
-        matmul(
-            out,
-            width,
-            Mat::dense(scores, block, tokens),
+/// `q`, `k`, `v`, `out` are panels of `width` columns.
+pub(in crate::engine) fn attention([q, k, v]: [&[f32]; 3], out: &mut [f32], heads: Heads) {
+    let cut = Cut {
+        width: heads.width,
+        columns: heads.dim(),
+        group: heads.rows.panels_of_item(),
+        panels: PANELS,
+    };
+    for_each_block(out, cut, |place, block| {
+        Arch::new().dispatch(Task {
+            q,
+            k,
             v,
-            Into::Set { scale: 1.0 },
-            false,
-        );
-        for (row, sum) in out.chunks_mut(width).zip(&sums) {
-            row[..dim].iter_mut().for_each(|x| *x /= sum);
-        }
+            heads,
+            place,
+            block,
+        });
     });
 }
 
-/// Attention of one query to all rows of one item; also gives the weights.
+/// One head of some queries of one item.
+struct Task<'a, 'o> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    heads: Heads,
+    place: Place,
+    block: Block<'o>,
+}
+
+thread_local! {
+    /// Scores of the queries that this thread works on, kept from call to call.
+    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl WithSimd for Task<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        // Taken out and put back: a closure would be compiled without this instruction set.
+        let mut scores = SCORES.take();
+        scores.resize(QUERIES * LANES * KEYS, 0.0);
+        let panels = self.block.panels();
+        for first in (0..panels).step_by(QUERIES) {
+            self.queries(simd, first..panels.min(first + QUERIES), &mut scores);
+        }
+        SCORES.set(scores);
+    }
+}
+
+impl Task<'_, '_> {
+    /// Some panels of the block's queries against all keys of their item.
+    #[inline(always)]
+    fn queries<S: Simd>(&mut self, simd: S, panels: Range<usize>, scores: &mut [f32]) {
+        let tokens = self.heads.rows.tokens;
+        let columns = 0..self.block.columns();
+        let first = self.place.panels.start + panels.start;
+        let mut running = [Running::default(); QUERIES];
+        let mut out = self.block.part(Place { panels, columns });
+        for start in (0..tokens).step_by(KEYS) {
+            let keys = start..tokens.min(start + KEYS);
+            let tile = &mut scores[..out.panels() * keys.len() * LANES];
+            let part = Part {
+                width: self.heads.width,
+                first_column: self.place.columns.start,
+                first_panel: first / self.heads.rows.panels_of_item()
+                    * self.heads.rows.panels_of_item(),
+            };
+            part.scores(simd, self.q, first, self.k, keys.clone(), out.columns(), tile);
+            for (panel, running) in running.iter_mut().enumerate().take(out.panels()) {
+                let scores = &mut tile[panel * keys.len() * LANES..][..keys.len() * LANES];
+                let shrink = running.take(scores, self.heads.scale());
+                if start > 0 {
+                    scale_columns(out.panel(panel), &shrink);
+                }
+            }
+            part.weigh(simd, tile, self.v, keys, start > 0, &mut out);
+        }
+        for (panel, running) in running.iter().enumerate().take(out.panels()) {
+            scale_columns(out.panel(panel), &running.sum.map(|sum| 1.0 / sum));
+        }
+    }
+}
+
+/// The largest score and the sum of exponentials of each query of a panel, over the keys so far.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    max: [f32; LANES],
+    sum: [f32; LANES],
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self {
+            max: [f32::NEG_INFINITY; LANES],
+            sum: [0.0; LANES],
+        }
+    }
+}
+
+impl Running {
+    /// Turns the scores of more keys into `e^(scale * (score - max))`, and gives what everything summed so far is to
+    /// be multiplied by.
+    ///
+    /// # Shapes
+    /// `scores` (keys, LANES).
+    #[inline(always)]
+    fn take(&mut self, scores: &mut [f32], scale: f32) -> [f32; LANES] {
+        let (scores, _) = scores.as_chunks_mut::<LANES>();
+        let mut max = self.max;
+        for row in scores.iter() {
+            for (max, score) in max.iter_mut().zip(row) {
+                *max = if *score > *max { *score } else { *max };
+            }
+        }
+        let mut sum = [0.0; LANES];
+        for row in scores.iter_mut() {
+            for ((score, max), sum) in row.iter_mut().zip(&max).zip(&mut sum) {
+                *score = exp((*score - max) * scale);
+                *sum += *score;
+            }
+        }
+        let mut shrink = [0.0; LANES];
+        for (lane, shrink) in shrink.iter_mut().enumerate() {
+            *shrink = exp((self.max[lane] - max[lane]) * scale);
+            self.sum[lane] = self.sum[lane] * *shrink + sum[lane];
+        }
+        self.max = max;
+        shrink
+    }
+}
+
+/// Multiplies every column of a panel, lane by lane.
+#[inline(always)]
+fn scale_columns(panel: &mut [f32], by: &[f32; LANES]) {
+    let (columns, _) = panel.as_chunks_mut::<LANES>();
+    for column in columns {
+        column.iter_mut().zip(by).for_each(|(x, by)| *x *= by);
+    }
+}
+
+/// Where one head of one item stands.
+struct Part {
+    width: usize,
+    first_column: usize,
+    /// The item's first panel.
+    first_panel: usize,
+}
+
+impl Part {
+    /// Scores of panels of queries, the first of which is `query`, with `keys`.
+    ///
+    /// # Shapes
+    /// `scores` (panels, keys, LANES).
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments)]
+    fn scores<S: Simd>(
+        &self,
+        simd: S,
+        q: &[f32],
+        query: usize,
+        k: &[f32],
+        keys: Range<usize>,
+        dim: usize,
+        scores: &mut [f32],
+    ) {
+        let x = Lanes {
+            data: &q[(query * self.width + self.first_column) * LANES..],
+            stride: self.width * LANES,
+        };
+        let count = keys.len();
+        let mut scores = Block::whole(scores, count);
+        for first in (0..count).step_by(LANES) {
+            let panel = self.first_panel + (keys.start + first) / LANES;
+            // Keys are lanes of a panel, their columns 16 numbers apart.
+            let w = Scalars {
+                data: &k[(panel * self.width + self.first_column) * LANES..],
+                column: 1,
+                inner: LANES,
+                outer: LANES * LANES,
+            };
+            let place = Place {
+                panels: 0..scores.panels(),
+                columns: first..count.min(first + LANES),
+            };
+            product(simd, (x, w), dim, Start::default(), &mut scores.part(place));
+        }
+    }
+
+    /// `out (+)= weights v`.
+    ///
+    /// # Shapes
+    /// `weights` (panels, keys, LANES).
+    #[inline(always)]
+    fn weigh<S: Simd>(
+        &self,
+        simd: S,
+        weights: &[f32],
+        v: &[f32],
+        keys: Range<usize>,
+        add: bool,
+        out: &mut Block,
+    ) {
+        let x = Lanes {
+            data: weights,
+            stride: keys.len() * LANES,
+        };
+        let panel = self.first_panel + keys.start / LANES;
+        // Columns of a panel are 16 numbers apart, its keys side by side.
+        let w = Scalars {
+            data: &v[(panel * self.width + self.first_column) * LANES..],
+            column: LANES,
+            inner: 1,
+            outer: self.width * LANES,
+        };
+        let start = Start { bias: None, add };
+        product(simd, (x, w), keys.len(), start, out);
+    }
+}
+
+/// Attention of one query to all tokens of one item; also gives the weights.
 ///
 /// # Shapes
-/// `query` and `out` (D), `k` and `v` (N, D), `weights` (H, N).
+/// `query` and `out` (D), `k` and `v` panels of one item, `weights` (H, N).
 pub(in crate::engine) fn attend_one(
     query: &[f32],
     [k, v]: [&[f32]; 2],
     out: &mut [f32],
     weights: &mut [f32],
+    heads: Heads,
 ) {
-    let width = query.len();
-    let tokens = k.len() / width;
-    let heads = weights.len() / tokens;
-    let dim = width / heads;
-    let scale = 1.0 / (dim as f32).sqrt();
-    for (head, weights) in weights.chunks_exact_mut(tokens).enumerate() {
-        let columns = head * dim..(head + 1) * dim;
-        for (weight, k) in weights.iter_mut().zip(k.chunks_exact(width)) {
-            *weight = scale
-                * query[columns.clone()]
-                    .iter()
-                    .zip(&k[columns.clone()])
-                    .map(|(q, k)| q * k)
-                    .sum::<f32>();
+    let Heads { rows, width, .. } = heads;
+    let dim = heads.dim();
+    Arch::new().dispatch(|| {
+        for (head, weights) in weights.chunks_exact_mut(rows.tokens).enumerate() {
+            let columns = head * dim..(head + 1) * dim;
+            for (panel, weights) in weights.chunks_mut(LANES).enumerate() {
+                let mut scores = [0.0; LANES];
+                let (k, _) = k[panel * width * LANES..][..width * LANES].as_chunks::<LANES>();
+                for (q, k) in query[columns.clone()].iter().zip(&k[columns.clone()]) {
+                    scores.iter_mut().zip(k).for_each(|(s, k)| *s += q * k);
+                }
+                weights.copy_from_slice(&scores[..weights.len()]);
+            }
+            softmax(weights, heads.scale());
+            for (column, out) in columns.clone().zip(&mut out[columns]) {
+                let mut sums = [0.0; LANES];
+                for (panel, weights) in weights.chunks(LANES).enumerate() {
+                    let v = &v[(panel * width + column) * LANES..][..weights.len()];
+                    for ((sum, w), v) in sums.iter_mut().zip(weights).zip(v) {
+                        *sum += w * v;
+                    }
+                }
+                *out = sums.iter().sum();
+            }
         }
-        let sum = exp_of_row(weights);
-        weights.iter_mut().for_each(|w| *w /= sum);
-        let out = &mut out[columns.clone()];
-        out.fill(0.0);
-        for (weight, v) in weights.iter().zip(v.chunks_exact(width)) {
-            out.iter_mut()
-                .zip(&v[columns.clone()])
-                .for_each(|(out, v)| *out += weight * v);
-        }
-    }
+    });
+}
+
+/// Softmax of one row of scaled scores in place.
+#[inline(always)]
+fn softmax(row: &mut [f32], scale: f32) {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    row.iter_mut().for_each(|x| *x = exp((*x - max) * scale));
+    let sum: f32 = row.iter().sum();
+    row.iter_mut().for_each(|x| *x /= sum);
 }
 
 #[cfg(test)]
@@ -151,40 +321,77 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// `numbers` as panels.
+    fn panels(heads: Heads, numbers: &[f32]) -> Vec<f32> {
+        let mut panels = vec![0.0; heads.rows.len(heads.width)];
+        heads.rows.scatter(numbers, heads.width, &mut panels);
+        panels
+    }
+
+    fn run(heads: Heads, qkv: [&[f32]; 3]) -> Vec<f32> {
+        let [q, k, v] = qkv.map(|numbers| panels(heads, numbers));
+        let mut out = vec![f32::NAN; q.len()];
+        attention([&q, &k, &v], &mut out, heads);
+        heads.rows.gather(&out, heads.width)
+    }
+
+    fn check(items: usize, tokens: usize, heads: usize, dim: usize, seed: usize) {
+        let heads = Heads {
+            rows: Rows { items, tokens },
+            width: heads * dim,
+            heads,
+        };
+        let [q, k, v] = [1, 2, 3].map(|i| reference::numbers(items * tokens * heads.width, seed + i));
+        let want = reference::attention([&q, &k, &v], heads).0;
+        reference::assert_close(&run(heads, [&q, &k, &v]), &want, 1e-5);
+    }
+
     proptest! {
         #[test]
-        fn equals_the_reference(batch in 1usize..4, tokens in 1usize..150, heads in 1usize..5, dim in 1usize..20, seed: u8) {
-            let shape = Heads { tokens, width: heads * dim, heads };
-            let [q, k, v] = [1, 2, 3].map(|i| reference::numbers(batch * tokens * shape.width, usize::from(seed) + i));
-            let mut out = vec![f32::NAN; q.len()];
-            attention([&q, &k, &v], &mut out, shape);
-            reference::assert_close(&out, &reference::attention([&q, &k, &v], shape).0, 1e-5);
+        fn equals_the_reference(items in 1usize..4, tokens in 1usize..150, heads in 1usize..5, dim in 1usize..20, seed: u8) {
+            check(items, tokens, heads, dim, seed.into());
         }
 
         #[test]
         fn one_query_equals_the_reference(tokens in 1usize..150, heads in 1usize..5, dim in 1usize..20, seed: u8) {
-            let shape = Heads { tokens, width: heads * dim, heads };
-            let [q, k, v] = [1, 2, 3].map(|i| reference::numbers(tokens * shape.width, usize::from(seed) + i));
-            let (mut out, mut weights) = (vec![f32::NAN; shape.width], vec![f32::NAN; heads * tokens]);
-            attend_one(&q[..shape.width], [&k, &v], &mut out, &mut weights);
-            let (want_out, want_weights) = reference::attention([&q, &k, &v], shape);
-            reference::assert_close(&out, &want_out[..shape.width], 1e-5);
-            let first: Vec<f32> = (0..heads).flat_map(|h| want_weights[h * tokens * tokens..][..tokens].to_vec()).collect();
+            let heads = Heads { rows: Rows { items: 1, tokens }, width: heads * dim, heads };
+            let [q, k, v] = [1, 2, 3].map(|i| reference::numbers(tokens * heads.width, usize::from(seed) + i));
+            let (mut out, mut weights) = (vec![f32::NAN; heads.width], vec![f32::NAN; heads.heads * tokens]);
+            let [k_panels, v_panels] = [&k, &v].map(|numbers| panels(heads, numbers));
+            attend_one(&q[..heads.width], [&k_panels, &v_panels], &mut out, &mut weights, heads);
+            let (want_out, want_weights) = reference::attention([&q, &k, &v], heads);
+            reference::assert_close(&out, &want_out[..heads.width], 1e-5);
+            let first: Vec<f32> = (0..heads.heads).flat_map(|h| want_weights[h * tokens * tokens..][..tokens].to_vec()).collect();
             reference::assert_close(&weights, &first, 1e-5);
         }
     }
 
-    /// Large scores must neither overflow nor lose the largest.
+    /// More keys than are worked on at once, more queries than a task has.
+    #[test]
+    fn blocks_of_keys_join_seamlessly() {
+        check(2, 2 * KEYS + 37, 2, 9, 1);
+    }
+
+    /// Large scores must neither overflow nor lose the largest, whichever block of keys it is in.
     #[test]
     fn large_scores_stay_finite() {
-        let shape = Heads {
-            tokens: 3,
-            width: 1,
-            heads: 1,
-        };
-        let (q, v) = ([1e4, -1e4, 0.0], [1.0, 2.0, 3.0]);
-        let mut out = [f32::NAN; 3];
-        attention([&q, &[-1e3, 0.0, 1e3], &v], &mut out, shape);
-        assert_eq!(out, [3.0, 1.0, 2.0]);
+        for tokens in [3, KEYS + 3] {
+            let heads = Heads {
+                rows: Rows { items: 1, tokens },
+                width: 1,
+                heads: 1,
+            };
+            let mut q = vec![0.0; tokens];
+            q[..2].copy_from_slice(&[1e4, -1e4]);
+            let mut k = vec![0.0; tokens];
+            (k[0], k[tokens - 1]) = (-1e3, 1e3);
+            let v: Vec<f32> = (0..tokens).map(|i| i as f32).collect();
+            let out = run(heads, [&q, &k, &v]);
+            // e^x is never 0: what is far below the largest keeps a trace.
+            assert_eq!(out[0], (tokens - 1) as f32);
+            assert!(out[1].abs() < 1e-30);
+            let mean = (tokens - 1) as f32 / 2.0;
+            assert!((out[2] - mean).abs() < 1e-4 * mean);
+        }
     }
 }

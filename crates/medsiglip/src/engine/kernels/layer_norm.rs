@@ -3,60 +3,78 @@
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::lane_sum;
+use crate::engine::panels::LANES;
 use crate::engine::weights::LayerNorm;
-
-/// Rows given to a thread at once.
-const ROWS: usize = 32;
 
 /// `y = (x - mean) / sqrt(variance + eps) * weight + bias`, row by row.
 ///
 /// # Shapes
-/// `x` (rows, D) to `y` (rows, D).
+/// `x` and `y` are panels of D columns.
 pub(in crate::engine) fn layer_norm(x: &[f32], norm: &LayerNorm, y: &mut [f32]) {
-    let width = norm.weight.len();
-    let arch = Arch::new();
-    y.par_chunks_mut(ROWS * width)
-        .zip(x.par_chunks(ROWS * width))
-        .for_each(|(y, x)| {
-            arch.dispatch(|| {
-                for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                    norm_row(x, norm, y);
-                }
-            });
-        });
+    let panel = norm.weight.len() * LANES;
+    y.par_chunks_exact_mut(panel)
+        .zip(x.par_chunks_exact(panel))
+        .for_each(|(y, x)| Arch::new().dispatch(|| norm_panel(x, norm, y)));
 }
 
 #[inline(always)]
-fn norm_row(x: &[f32], norm: &LayerNorm, y: &mut [f32]) {
-    let width = x.len() as f32;
-    let mean = lane_sum(x, |v| v) / width;
-    let variance = lane_sum(x, |v| (v - mean) * (v - mean)) / width;
-    let scale = 1.0 / (variance + norm.eps).sqrt();
+fn norm_panel(x: &[f32], norm: &LayerNorm, y: &mut [f32]) {
+    let (x, _) = x.as_chunks::<LANES>();
+    let (y, _) = y.as_chunks_mut::<LANES>();
+    let width = norm.weight.len() as f32;
+    let mean = sums(x, |x, _| x).map(|sum| sum / width);
+    let variance = sums(x, |x, lane| (x - mean[lane]) * (x - mean[lane])).map(|sum| sum / width);
+    let scale = variance.map(|variance| 1.0 / (variance + norm.eps).sqrt());
     for ((y, x), (w, b)) in y.iter_mut().zip(x).zip(norm.weight.iter().zip(&norm.bias)) {
-        *y = (x - mean) * scale * w + b;
+        for lane in 0..LANES {
+            y[lane] = (x[lane] - mean[lane]) * scale[lane] * w + b;
+        }
     }
+}
+
+/// The sum of `f` down each lane, in four independent sums.
+#[inline(always)]
+fn sums(columns: &[[f32; LANES]], f: impl Fn(f32, usize) -> f32) -> [f32; LANES] {
+    let mut sums = [[0.0; LANES]; 4];
+    let (fours, rest) = columns.as_chunks::<4>();
+    for four in fours {
+        for (sums, column) in sums.iter_mut().zip(four) {
+            for lane in 0..LANES {
+                sums[lane] += f(column[lane], lane);
+            }
+        }
+    }
+    for column in rest {
+        for lane in 0..LANES {
+            sums[0][lane] += f(column[lane], lane);
+        }
+    }
+    std::array::from_fn(|lane| (sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::reference;
     use super::*;
+    use crate::engine::panels::Rows;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
-        fn equals_the_reference(rows in 1usize..70, width in 1usize..100, offset in -50f32..50.0, seed: u8) {
+        fn equals_the_reference(tokens in 1usize..70, width in 1usize..100, offset in -50f32..50.0, seed: u8) {
             let seed = usize::from(seed);
-            let x: Vec<f32> = reference::numbers(rows * width, seed).iter().map(|x| x + offset).collect();
+            let rows = Rows { items: 1, tokens };
+            let x: Vec<f32> = reference::numbers(tokens * width, seed).iter().map(|x| x + offset).collect();
             let norm = LayerNorm {
                 weight: reference::numbers(width, seed + 1),
                 bias: reference::numbers(width, seed + 2),
                 eps: 1e-6,
             };
-            let mut y = vec![f32::NAN; rows * width];
-            layer_norm(&x, &norm, &mut y);
-            reference::assert_close(&y, &reference::layer_norm(&x, &norm), 2e-3);
+            let mut panels = vec![0.0; rows.len(width)];
+            rows.scatter(&x, width, &mut panels);
+            let mut y = vec![f32::NAN; panels.len()];
+            layer_norm(&panels, &norm, &mut y);
+            reference::assert_close(&rows.gather(&y, width), &reference::layer_norm(&x, &norm), 2e-3);
         }
     }
 }

@@ -6,30 +6,13 @@
 
 mod activation;
 mod attention;
+mod block;
 mod layer_norm;
 mod linear;
-mod matmul;
+mod product;
 #[cfg(test)]
 mod reference;
 
-pub(super) use activation::gelu;
 pub(super) use attention::{Heads, attend_one, attention};
 pub(super) use layer_norm::layer_norm;
-pub(super) use linear::{linear, linear_add};
-
-/// Independent sums held side by side so that the compiler can keep them in vector registers.
-const LANES: usize = 16;
-
-/// The sum of `f` over `values`, in [`LANES`] independent sums.
-#[inline(always)]
-fn lane_sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let mut chunks = values.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane += f(*value);
-        }
-    }
-    let tail: f32 = chunks.remainder().iter().map(|v| f(*v)).sum();
-    lanes.iter().sum::<f32>() + tail
-}
+pub(super) use linear::{Then, linear};

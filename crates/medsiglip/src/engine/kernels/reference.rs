@@ -1,7 +1,6 @@
 //! Each kernel as its formula says, in f64, one number at a time. Only tests use it.
 
 use super::attention::Heads;
-use super::matmul::Mat;
 use crate::engine::weights::LayerNorm;
 
 /// Numbers in about [-1, 1] that no kernel was chosen to fit: a linear congruential generator.
@@ -27,19 +26,18 @@ pub fn assert_close(got: &[f32], want: &[f32], allowed: f32) {
     }
 }
 
-/// Element (i, j) of a b.
-pub fn dot(a: Mat, b: Mat, i: usize, j: usize) -> f32 {
-    let at = |m: Mat, i: usize, j: usize| f64::from(m.data[i * m.row_stride + j * m.col_stride]);
-    (0..a.cols).map(|k| at(a, i, k) * at(b, k, j)).sum::<f64>() as f32
-}
-
 /// y = x W^T + b.
 pub fn linear(x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
     let input = weight.len() / bias.len();
-    let x = Mat::dense(x, x.len() / input, input);
-    let weight = Mat::dense(weight, bias.len(), input).t();
-    (0..x.rows)
-        .flat_map(|i| (0..bias.len()).map(move |j| dot(x, weight, i, j) + bias[j]))
+    let dot = |x: &[f32], w: &[f32]| -> f64 {
+        let products = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
+        products.sum()
+    };
+    x.chunks_exact(input)
+        .flat_map(|x| {
+            let rows = weight.chunks_exact(input).zip(bias);
+            rows.map(move |(w, b)| (dot(x, w) + f64::from(*b)) as f32)
+        })
         .collect()
 }
 
@@ -78,15 +76,12 @@ pub fn softmax(row: &[f32]) -> Vec<f32> {
     exp.iter().map(|e| (e / sum) as f32).collect()
 }
 
-/// softmax(q k^T / sqrt(Dh)) v, and the weights (B, H, tokens, tokens).
+/// softmax(q k^T / sqrt(Dh)) v, and the weights (B, H, tokens, tokens). All row-major.
 pub fn attention(
     [q, k, v]: [&[f32]; 3],
-    Heads {
-        tokens,
-        width,
-        heads,
-    }: Heads,
+    Heads { rows, width, heads }: Heads,
 ) -> (Vec<f32>, Vec<f32>) {
+    let tokens = rows.tokens;
     let dim = width / heads;
     let mut out = vec![0.0; q.len()];
     let mut all_weights = Vec::new();
