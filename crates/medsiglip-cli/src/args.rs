@@ -194,7 +194,7 @@ pub struct SourceArgs {
     #[arg(long, value_name = "MODEL")]
     pub head_from: Option<ModelSource>,
     /// Storage type of the weights [default: as stored]
-    #[arg(long, value_parser = one_of::<Dtype>(&["f32", "bf16", "f16"]))]
+    #[arg(long, value_parser = one_of::<Dtype>(&["f32", "bf16", "f16", "int8"]))]
     pub dtype: Option<Dtype>,
     /// Height and width that the model sees, in pixels [default: the checkpoint's]
     #[arg(long, value_name = "PIXELS")]

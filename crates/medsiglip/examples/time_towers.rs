@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let checkpoint = OpenOptions {
         resolution,
+        dtype: arguments.next().map(|dtype| dtype.parse()).transpose()?,
         ..OpenOptions::default()
     };
     let model = Model::load(

@@ -54,6 +54,16 @@ pub(super) fn same_shape(a: &[usize], b: &[usize]) -> bool {
     a == b || (one(a) && one(b))
 }
 
+/// Whether a tensor is the weight of a linear layer, (out, in): what is multiplied, not looked up or added.
+pub(super) fn is_linear(name: &str, shape: &[usize]) -> bool {
+    shape.len() == 2 && !name.contains("embedding")
+}
+
+/// The name of the scales of a tensor of 8-bit integers, one for each row.
+pub(super) fn scales(name: &str) -> String {
+    format!("{name}_scale")
+}
+
 /// A shape for a message: `(1152, 3, 14, 14)`.
 pub(super) fn show(shape: &[usize]) -> String {
     let sides: Vec<_> = shape.iter().map(usize::to_string).collect();

@@ -66,15 +66,20 @@ impl SafeTensors {
 
     /// Checks that exactly the `expected` tensors are there, each of its shape and of a float type.
     pub(super) fn check(&self, expected: &[ExpectedTensor]) -> Result<()> {
-        for tensor in expected {
-            let entry = self
-                .entries
-                .get(&tensor.name)
-                .ok_or_else(|| files::missing(&tensor.name, &tensor.shape))?;
-            if !names::same_shape(&entry.shape, &tensor.shape) {
-                return Err(files::misshaped(&tensor.name, &tensor.shape, &entry.shape));
+        let mut expected = Vec::from(expected);
+        for tensor in expected.clone() {
+            let entry = self.find(&tensor.name, &tensor.shape)?;
+            if stored_type(&tensor.name, entry)? == Dtype::Int8 {
+                let scales = ExpectedTensor {
+                    name: names::scales(&tensor.name),
+                    shape: vec![tensor.shape.first().copied().unwrap_or_default()],
+                };
+                let entry = self.find(&scales.name, &scales.shape)?;
+                if entry.dtype != safetensors::Dtype::F32 {
+                    return Err(bad_type(&scales.name, "f32 numbers", entry.dtype));
+                }
+                expected.push(scales);
             }
-            float_type(&tensor.name, entry.dtype)?;
         }
         if self.entries.len() == expected.len() {
             return Ok(());
@@ -87,6 +92,30 @@ impl SafeTensors {
             .min_by_key(|(name, _)| name.as_str());
         surplus.map_or(Ok(()), |(name, entry)| {
             Err(files::surplus(name, &entry.shape))
+        })
+    }
+
+    /// The entry `name`, checked to be of `shape`.
+    fn find(&self, name: &str, shape: &[usize]) -> Result<&Entry> {
+        let entry = self.entries.get(name);
+        let entry = entry.ok_or_else(|| files::missing(name, shape))?;
+        if !names::same_shape(&entry.shape, shape) {
+            return Err(files::misshaped(name, shape, &entry.shape));
+        }
+        Ok(entry)
+    }
+
+    /// The tensor that `entry` describes, 8-bit integers without their scales.
+    fn read(&self, name: &str, entry: &Entry) -> Result<Tensor> {
+        let dtype = stored_type(name, entry)?;
+        let map = self.maps.get(entry.file);
+        map.and_then(|map| {
+            Tensor::from_mapped(map, entry.range.clone(), dtype, entry.shape.clone())
+        })
+        .ok_or_else(|| Error::BadTensor {
+            name: name.to_owned(),
+            expected: format!("numbers for shape {}", names::show(&entry.shape)),
+            got: format!("{} bytes", entry.range.len()),
         })
     }
 
@@ -127,17 +156,16 @@ impl Weights for SafeTensors {
         let Some(entry) = self.entries.get(name) else {
             return Ok(None);
         };
-        let dtype = float_type(name, entry.dtype)?;
-        let map = self.maps.get(entry.file);
-        map.and_then(|map| {
-            Tensor::from_mapped(map, entry.range.clone(), dtype, entry.shape.clone())
-        })
-        .map(Some)
-        .ok_or_else(|| Error::BadTensor {
-            name: name.to_owned(),
-            expected: format!("numbers for shape {}", names::show(&entry.shape)),
-            got: format!("{} bytes", entry.range.len()),
-        })
+        let tensor = self.read(name, entry)?;
+        if tensor.dtype() != Dtype::Int8 {
+            return Ok(Some(tensor));
+        }
+        let (name, rows) = (names::scales(name), vec![entry.shape[0]]);
+        let scales = self.read(&name, self.find(&name, &rows)?)?;
+        let tensor = tensor.with_scales(&scales.to_f32());
+        tensor
+            .map(Some)
+            .ok_or_else(|| files::misshaped(&name, &rows, scales.shape()))
     }
 
     fn files(&self) -> &[PathBuf] {
@@ -228,17 +256,22 @@ fn header(bytes: &[u8], path: &Path) -> Result<(usize, Metadata)> {
     Ok((8 + header.len(), metadata))
 }
 
-/// Our name of a stored type.
-fn float_type(name: &str, dtype: safetensors::Dtype) -> Result<Dtype> {
-    match dtype {
+/// Our name of a stored type. Integers are known for the weights of linear layers alone.
+fn stored_type(name: &str, entry: &Entry) -> Result<Dtype> {
+    match entry.dtype {
         safetensors::Dtype::F32 => Ok(Dtype::F32),
         safetensors::Dtype::BF16 => Ok(Dtype::Bf16),
         safetensors::Dtype::F16 => Ok(Dtype::F16),
-        other => Err(Error::BadTensor {
-            name: name.to_owned(),
-            expected: "f32, bf16 or f16 numbers".into(),
-            got: format!("{other:?}"),
-        }),
+        safetensors::Dtype::I8 if names::is_linear(name, &entry.shape) => Ok(Dtype::Int8),
+        other => Err(bad_type(name, "f32, bf16 or f16 numbers", other)),
+    }
+}
+
+fn bad_type(name: &str, expected: &str, got: safetensors::Dtype) -> Error {
+    Error::BadTensor {
+        name: name.to_owned(),
+        expected: expected.into(),
+        got: format!("{got:?}"),
     }
 }
 

@@ -9,9 +9,9 @@ use ::safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::names::{ExpectedTensor, expected_tensors};
+use super::names::{self, ExpectedTensor, expected_tensors};
 use super::safetensors::{INDEX, POSITIONS_NOTE, WEIGHTS};
-use super::tensor::{Dtype, Tensor};
+use super::tensor::{Dtype, Tensor, Values};
 use super::{Checkpoint, files};
 use crate::{Error, Result};
 
@@ -116,11 +116,30 @@ struct Writer<'a> {
     folder: &'a Path,
 }
 
-/// A tensor and where it will stand.
+/// What is written under one name.
 struct Planned {
-    tensor: ExpectedTensor,
+    /// Its name and shape in the file.
+    stored: ExpectedTensor,
     dtype: Dtype,
     bytes: u64,
+    /// The tensor that it is, or whose scales it is.
+    tensor: ExpectedTensor,
+}
+
+impl Planned {
+    fn new(stored: ExpectedTensor, dtype: Dtype, tensor: ExpectedTensor) -> Self {
+        let numbers: usize = stored.shape.iter().product();
+        Self {
+            bytes: (numbers * dtype.size()) as u64,
+            stored,
+            dtype,
+            tensor,
+        }
+    }
+
+    fn is_scales(&self) -> bool {
+        self.stored.name != self.tensor.name
+    }
 }
 
 impl Writer<'_> {
@@ -138,7 +157,7 @@ impl Writer<'_> {
             self.weight_file(&name, shard, &about)?;
             for planned in shard {
                 total += planned.bytes;
-                weight_map.insert(planned.tensor.name.clone(), json!(name));
+                weight_map.insert(planned.stored.name.clone(), json!(name));
             }
         }
         let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
@@ -152,14 +171,16 @@ impl Writer<'_> {
             self.check_stop()?;
             let stored = self.checkpoint.tensor(&tensor.name, &tensor.shape)?.dtype();
             let dtype = self.options.dtype.map_or(stored, |dtype| {
-                Tensor::storage_type(dtype, stored, &tensor.shape)
+                Tensor::storage_type(dtype, stored, &tensor.name, &tensor.shape)
             });
-            let numbers: usize = tensor.shape.iter().product();
-            plan.push(Planned {
-                tensor,
-                dtype,
-                bytes: (numbers * dtype.size()) as u64,
-            });
+            if dtype == Dtype::Int8 {
+                let scales = ExpectedTensor {
+                    name: names::scales(&tensor.name),
+                    shape: tensor.shape[..1].to_vec(),
+                };
+                plan.push(Planned::new(scales, Dtype::F32, tensor.clone()));
+            }
+            plan.push(Planned::new(tensor.clone(), dtype, tensor));
         }
         plan.sort_by_key(|planned| std::cmp::Reverse(planned.dtype.size()));
         Ok(plan)
@@ -173,7 +194,11 @@ impl Writer<'_> {
         out.write_all(&header(plan, about)?).map_err(io)?;
         for planned in plan {
             let tensor = self.tensor(planned)?;
-            for bytes in tensor.values().as_bytes().chunks(WRITE_BYTES) {
+            let values = match planned.is_scales() {
+                true => Values::F32(tensor.scales()),
+                false => tensor.values(),
+            };
+            for bytes in values.as_bytes().chunks(WRITE_BYTES) {
                 self.check_stop()?;
                 out.write_all(bytes).map_err(io)?;
             }
@@ -185,9 +210,11 @@ impl Writer<'_> {
 
     fn tensor(&self, planned: &Planned) -> Result<Tensor> {
         let (name, shape) = (&planned.tensor.name, &planned.tensor.shape);
-        self.checkpoint
-            .tensor(name, shape)?
-            .to_dtype(planned.dtype, name)
+        let dtype = match planned.is_scales() {
+            true => Dtype::Int8,
+            false => planned.dtype,
+        };
+        self.checkpoint.tensor(name, shape)?.to_dtype(dtype, name)
     }
 
     /// What the weight files say of themselves, in a fixed order: the same checkpoint gives the same bytes.
@@ -228,9 +255,11 @@ impl Writer<'_> {
             let weight = "vision_model.embeddings.patch_embedding.weight";
             Ok(self.checkpoint.tensor(weight, &[d, 3, p, p])?.dtype())
         };
+        // Integers hold the weights of linear layers alone: the others' type is the model's.
+        let rounded = self.options.dtype.filter(|dtype| *dtype != Dtype::Int8);
         let mut json = config.to_value();
-        json["torch_dtype"] = match self.options.dtype.map_or_else(stored, Ok)? {
-            Dtype::F32 => "float32",
+        json["torch_dtype"] = match rounded.map_or_else(stored, Ok)? {
+            Dtype::F32 | Dtype::Int8 => "float32",
             Dtype::Bf16 => "bfloat16",
             Dtype::F16 => "float16",
         }
@@ -295,11 +324,12 @@ fn header(plan: &[Planned], about: &About) -> Result<Vec<u8>> {
                 Dtype::F32 => ::safetensors::Dtype::F32,
                 Dtype::Bf16 => ::safetensors::Dtype::BF16,
                 Dtype::F16 => ::safetensors::Dtype::F16,
+                Dtype::Int8 => ::safetensors::Dtype::I8,
             },
-            shape: planned.tensor.shape.clone(),
+            shape: planned.stored.shape.clone(),
             data_offsets: (offset, end),
         };
-        infos.push((planned.tensor.name.clone(), info));
+        infos.push((planned.stored.name.clone(), info));
         offset = end;
     }
     // the format's own crate would write `about` in another order each time

@@ -5,7 +5,7 @@ use super::kernels::{Heads, Then, attention, layer_norm, linear};
 use super::panels::Rows;
 use super::weights::{LayerNorm, Linear, Mlp};
 use crate::Result;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Dtype};
 
 /// Sizes of a tower's blocks.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +76,12 @@ impl Blocks {
             blocks: (0..shape.depth).map(block).collect::<Result<_>>()?,
             final_norm: LayerNorm::load(checkpoint, &format!("{tower}.{final_norm}"), width, eps)?,
         })
+    }
+
+    /// How the weights are stored, told by the first of them.
+    pub fn dtype(&self) -> Dtype {
+        let first = self.blocks.first();
+        first.map_or(Dtype::F32, |block| block.query.weight.dtype())
     }
 
     /// Columns of the widest thing that a block keeps in `Buffers::wide`.

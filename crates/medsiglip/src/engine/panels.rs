@@ -87,10 +87,7 @@ mod tests {
             rows.scatter(&numbers, width, &mut panels);
             assert_eq!(rows.gather(&panels, width), numbers);
             let last = rows.row(&panels, items - 1, tokens - 1, width);
-            assert_eq!(
-                last.collect::<Vec<_>>(),
-                numbers[numbers.len() - width..]
-            );
+            assert_eq!(last.collect::<Vec<_>>(), numbers[numbers.len() - width..]);
         }
     }
 }

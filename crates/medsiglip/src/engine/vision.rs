@@ -69,9 +69,9 @@ impl VisionTower {
         self.grid * self.grid
     }
 
-    /// How the weights are stored, told by the first of them.
+    /// How the weights are stored.
     pub fn dtype(&self) -> Dtype {
-        self.embed.weight.dtype()
+        self.blocks.dtype()
     }
 
     pub fn check(&self, pixels: &PixelValues) -> Result<()> {
@@ -226,7 +226,13 @@ impl MapHead {
             .enumerate()
         {
             let own = index * item..(index + 1) * item;
-            attend_one(&self.query, [&k[own.clone()], &v[own]], attended, weights, heads);
+            attend_one(
+                &self.query,
+                [&k[own.clone()], &v[own]],
+                attended,
+                weights,
+                heads,
+            );
         }
         (self.finish(&attended, buffers), weights)
     }

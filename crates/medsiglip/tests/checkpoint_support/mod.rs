@@ -67,6 +67,7 @@ pub fn bytes_of(numbers: &[f32], dtype: Dtype) -> (&'static str, Vec<u8>) {
         ),
         Dtype::Bf16 => ("BF16", halves(|x| half::bf16::from_f32(x).to_bits())),
         Dtype::F16 => ("F16", halves(|x| half::f16::from_f32(x).to_bits())),
+        Dtype::Int8 => panic!("8-bit integers have scales: `save` writes them"),
     }
 }
 

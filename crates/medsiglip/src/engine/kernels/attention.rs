@@ -115,7 +115,15 @@ impl Task<'_, '_> {
                 first_panel: first / self.heads.rows.panels_of_item()
                     * self.heads.rows.panels_of_item(),
             };
-            part.scores(simd, self.q, first, self.k, keys.clone(), out.columns(), tile);
+            part.scores(
+                simd,
+                self.q,
+                first,
+                self.k,
+                keys.clone(),
+                out.columns(),
+                tile,
+            );
             for (panel, running) in running.iter_mut().enumerate().take(out.panels()) {
                 let scores = &mut tile[panel * keys.len() * LANES..][..keys.len() * LANES];
                 let shrink = running.take(scores, self.heads.scale());
@@ -278,24 +286,48 @@ pub(in crate::engine) fn attend_one(
     weights: &mut [f32],
     heads: Heads,
 ) {
-    let Heads { rows, width, .. } = heads;
-    let dim = heads.dim();
-    Arch::new().dispatch(|| {
-        for (head, weights) in weights.chunks_exact_mut(rows.tokens).enumerate() {
+    Arch::new().dispatch(One {
+        query,
+        k,
+        v,
+        out,
+        weights,
+        heads,
+    });
+}
+
+/// One query to attend.
+struct One<'a> {
+    query: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    out: &'a mut [f32],
+    weights: &'a mut [f32],
+    heads: Heads,
+}
+
+impl WithSimd for One<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Heads { rows, width, .. } = self.heads;
+        let dim = self.heads.dim();
+        for (head, weights) in self.weights.chunks_exact_mut(rows.tokens).enumerate() {
             let columns = head * dim..(head + 1) * dim;
             for (panel, weights) in weights.chunks_mut(LANES).enumerate() {
+                let (k, _) = self.k[panel * width * LANES..][..width * LANES].as_chunks::<LANES>();
                 let mut scores = [0.0; LANES];
-                let (k, _) = k[panel * width * LANES..][..width * LANES].as_chunks::<LANES>();
-                for (q, k) in query[columns.clone()].iter().zip(&k[columns.clone()]) {
+                for (q, k) in self.query[columns.clone()].iter().zip(&k[columns.clone()]) {
                     scores.iter_mut().zip(k).for_each(|(s, k)| *s += q * k);
                 }
                 weights.copy_from_slice(&scores[..weights.len()]);
             }
-            softmax(weights, heads.scale());
-            for (column, out) in columns.clone().zip(&mut out[columns]) {
+            softmax(weights, self.heads.scale());
+            for (column, out) in columns.clone().zip(&mut self.out[columns]) {
                 let mut sums = [0.0; LANES];
                 for (panel, weights) in weights.chunks(LANES).enumerate() {
-                    let v = &v[(panel * width + column) * LANES..][..weights.len()];
+                    let v = &self.v[(panel * width + column) * LANES..][..weights.len()];
                     for ((sum, w), v) in sums.iter_mut().zip(weights).zip(v) {
                         *sum += w * v;
                     }
@@ -303,7 +335,7 @@ pub(in crate::engine) fn attend_one(
                 *out = sums.iter().sum();
             }
         }
-    });
+    }
 }
 
 /// Softmax of one row of scaled scores in place.
@@ -341,7 +373,8 @@ mod tests {
             width: heads * dim,
             heads,
         };
-        let [q, k, v] = [1, 2, 3].map(|i| reference::numbers(items * tokens * heads.width, seed + i));
+        let [q, k, v] =
+            [1, 2, 3].map(|i| reference::numbers(items * tokens * heads.width, seed + i));
         let want = reference::attention([&q, &k, &v], heads).0;
         reference::assert_close(&run(heads, [&q, &k, &v]), &want, 1e-5);
     }

@@ -126,21 +126,24 @@ pub(super) fn for_each_block(out: &mut [f32], cut: Cut, work: impl Fn(Place, Blo
     let in_group = cut.group.div_ceil(cut.panels);
     let across = whole.get().panels.div_ceil(cut.group) * in_group;
     let down = cut.width.div_ceil(cut.columns);
-    (0..across * down).into_par_iter().with_max_len(1).for_each(|task| {
-        let (column, panel) = (task / across * cut.columns, task % across);
-        let group = panel / in_group * cut.group;
-        let end = whole.get().panels.min(group + cut.group);
-        let start = end.min(group + panel % in_group * cut.panels);
-        let place = Place {
-            panels: start..end.min(start + cut.panels),
-            columns: column..cut.width.min(column + cut.columns),
-        };
-        // SAFETY: the places of two tasks never overlap: they differ in their columns, which are cut every
-        // `cut.columns`, or in their panels, which are cut every `cut.panels` within groups that are cut every
-        // `cut.group`.
-        let block = unsafe { whole.get().part_unchecked(&place) };
-        work(place, block);
-    });
+    (0..across * down)
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(|task| {
+            let (column, panel) = (task / across * cut.columns, task % across);
+            let group = panel / in_group * cut.group;
+            let end = whole.get().panels.min(group + cut.group);
+            let start = end.min(group + panel % in_group * cut.panels);
+            let place = Place {
+                panels: start..end.min(start + cut.panels),
+                columns: column..cut.width.min(column + cut.columns),
+            };
+            // SAFETY: the places of two tasks never overlap: they differ in their columns, which are cut every
+            // `cut.columns`, or in their panels, which are cut every `cut.panels` within groups that are cut every
+            // `cut.group`.
+            let block = unsafe { whole.get().part_unchecked(&place) };
+            work(place, block);
+        });
 }
 
 /// A block that tasks take their parts from.

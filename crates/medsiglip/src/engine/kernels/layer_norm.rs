@@ -1,6 +1,6 @@
 //! Layer norm over the last axis (Ba et al., arXiv 1607.06450), biased variance, as `torch.nn.LayerNorm`.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::engine::panels::LANES;
@@ -14,7 +14,22 @@ pub(in crate::engine) fn layer_norm(x: &[f32], norm: &LayerNorm, y: &mut [f32]) 
     let panel = norm.weight.len() * LANES;
     y.par_chunks_exact_mut(panel)
         .zip(x.par_chunks_exact(panel))
-        .for_each(|(y, x)| Arch::new().dispatch(|| norm_panel(x, norm, y)));
+        .for_each(|(y, x)| Arch::new().dispatch(Panel { x, norm, y }));
+}
+
+struct Panel<'a> {
+    x: &'a [f32],
+    norm: &'a LayerNorm,
+    y: &'a mut [f32],
+}
+
+impl WithSimd for Panel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        norm_panel(self.x, self.norm, self.y);
+    }
 }
 
 #[inline(always)]

@@ -7,13 +7,14 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::activation::gelu;
 use super::block::{Block, Cut, Place, for_each_block};
+use super::int8;
 use super::product::{Lanes, Scalars, Start, product};
 use crate::checkpoint::Values;
 use crate::engine::panels::LANES;
 use crate::engine::weights::Linear;
 
 /// Outputs (rows of W) that a task computes, so that their weights stay in the second-level cache from panel to panel.
-const COLUMNS: usize = 96;
+pub(super) const COLUMNS: usize = 96;
 
 /// Inputs that are summed at once, for the same reason.
 const DEPTH: usize = 1152;
@@ -34,6 +35,15 @@ pub(in crate::engine) enum Then {
 /// # Shapes
 /// `x` is panels of `in` columns, `y` as many panels of `out` columns; `W` (out, in).
 pub(in crate::engine) fn linear(x: &[f32], layer: &Linear, then: Then, y: &mut [f32]) {
+    if let Values::Int8 { values, scales } = layer.weight.values() {
+        let bias = &layer.bias;
+        let weights = int8::Weights {
+            values,
+            scales,
+            bias,
+        };
+        return int8::linear(x, weights, then, y);
+    }
     let panels = y.len() / (layer.output() * LANES);
     let cut = Cut {
         width: layer.output(),
@@ -53,7 +63,7 @@ pub(in crate::engine) fn linear(x: &[f32], layer: &Linear, then: Then, y: &mut [
 }
 
 /// Panels that a task takes: all, but for machines with so many threads that some would have nothing to do.
-fn panels_of_task(panels: usize, blocks: usize) -> usize {
+pub(super) fn panels_of_task(panels: usize, blocks: usize) -> usize {
     let wanted = (4 * rayon::current_num_threads()).div_ceil(blocks);
     panels.div_ceil(wanted).next_multiple_of(2).clamp(1, panels)
 }
@@ -116,8 +126,16 @@ fn weights<'a>(
     let input = layer.input();
     match layer.weight.values() {
         Values::F32(w) => Scalars::rows(&w[columns.start * input + depth.start..], input),
-        Values::Bf16(w) => widen(w, |w| f32::from_bits(u32::from(w.to_bits()) << 16), input, columns, depth, widened),
+        Values::Bf16(w) => widen(
+            w,
+            |w| f32::from_bits(u32::from(w.to_bits()) << 16),
+            input,
+            columns,
+            depth,
+            widened,
+        ),
         Values::F16(w) => widen(w, |w| w.to_f32(), input, columns, depth, widened),
+        Values::Int8 { .. } => unreachable!("8-bit weights have their own product"),
     }
 }
 

@@ -7,6 +7,7 @@
 mod activation;
 mod attention;
 mod block;
+mod int8;
 mod layer_norm;
 mod linear;
 mod product;

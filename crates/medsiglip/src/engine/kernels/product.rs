@@ -41,7 +41,9 @@ impl<'a> Scalars<'a> {
     fn extent(&self, columns: usize, depth: usize) -> Option<usize> {
         let (last, outer) = ((columns - 1).checked_mul(self.column)?, (depth - 1) / LANES);
         // The last 16 numbers may be fewer than those before: both ends are looked at.
-        let tail = outer.checked_mul(self.outer)?.checked_add((depth - 1) % LANES * self.inner)?;
+        let tail = outer
+            .checked_mul(self.outer)?
+            .checked_add((depth - 1) % LANES * self.inner)?;
         let full = match outer {
             0 => 0,
             _ => ((outer - 1).checked_mul(self.outer)?).checked_add((LANES - 1) * self.inner)?,

@@ -1,0 +1,694 @@
+//! The linear layer over 8-bit weights: `y = x W^T + b` with `W` in [-127, 127] times one scale an output, and `x`
+//! rounded to unsigned 8-bit integers with a scale and a zero point of each row, found as it comes ("dynamic").
+//!
+//! `x = s (u - z)` and `w = t v` with integers `u`, `z`, `v`, so `sum x w = s t (sum u v - z sum v)`: the first sum runs in
+//! the processor's 8-bit dot products, four values of k at a time; the second is one number an output.
+//!
+//! AVX-512 VNNI and AVX-VNNI sum four products in 32 bits. AVX2 sums two in 16 bits and saturates beyond 32767: there `u`
+//! has 7 bits, so that 2 * 127 * 127 fits and every sum is exact.
+
+use std::cell::RefCell;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::activation::gelu;
+use super::block::{Block, Cut, Place, for_each_block};
+use super::linear::{COLUMNS, Then, panels_of_task};
+use crate::engine::panels::LANES;
+
+/// Values of k in one 32-bit lane.
+const GROUP: usize = 4;
+
+/// The weights of a layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Weights<'a> {
+    /// (out, in).
+    pub values: &'a [i8],
+    /// (out).
+    pub scales: &'a [f32],
+    /// (out).
+    pub bias: &'a [f32],
+}
+
+/// Rows of x as integers: of each panel (in / 4, LANES) groups of four bytes.
+#[derive(Debug, Default)]
+struct Quantized {
+    groups: Vec<[u32; LANES]>,
+    rows: Vec<Lanes>,
+}
+
+/// What the integers of a panel's rows stand for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lanes {
+    scale: [f32; LANES],
+    zero: [f32; LANES],
+}
+
+thread_local! {
+    /// Kept from layer to layer by the thread that calls [`linear`].
+    static QUANTIZED: RefCell<Quantized> = const { RefCell::new(Quantized { groups: Vec::new(), rows: Vec::new() }) };
+    /// Weights of the block that this thread works on, where they must be padded.
+    static PADDED: RefCell<Vec<i8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// As [`super::linear`].
+pub(super) fn linear(x: &[f32], w: Weights, then: Then, y: &mut [f32]) {
+    linear_on(Unit::best(), x, w, then, y);
+}
+
+fn linear_on(unit: Unit, x: &[f32], w: Weights, then: Then, y: &mut [f32]) {
+    let output = w.bias.len();
+    let panels = y.len() / (output * LANES);
+    let cut = Cut {
+        width: output,
+        columns: COLUMNS,
+        group: panels,
+        panels: panels_of_task(panels, output.div_ceil(COLUMNS)),
+    };
+    // Taken out, not borrowed: while this thread waits for the others, the pool may give it another call's work.
+    let mut quantized = QUANTIZED.take();
+    quantized.fill(x, w.values.len() / output, unit.levels());
+    for_each_block(y, cut, |place, block| {
+        let task = Task {
+            x: &quantized,
+            w,
+            then,
+            place,
+            block,
+        };
+        unit.run(task);
+    });
+    QUANTIZED.set(quantized);
+}
+
+impl Quantized {
+    /// Takes panels of `input` columns, rounded to integers from 0 to `levels`.
+    fn fill(&mut self, x: &[f32], input: usize, levels: f32) {
+        let groups = input.div_ceil(GROUP);
+        let panels = x.len() / (input * LANES);
+        self.groups.resize(panels * groups, [0; LANES]);
+        self.rows.resize(panels, Lanes::default());
+        self.groups
+            .par_chunks_exact_mut(groups)
+            .zip(&mut self.rows)
+            .zip(x.par_chunks_exact(input * LANES))
+            .for_each(|((groups, lanes), x)| {
+                *lanes = Arch::new().dispatch(Panel { x, levels, groups });
+            });
+    }
+}
+
+/// One panel to quantize.
+struct Panel<'a> {
+    x: &'a [f32],
+    levels: f32,
+    groups: &'a mut [[u32; LANES]],
+}
+
+impl WithSimd for Panel<'_> {
+    type Output = Lanes;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Lanes {
+        quantize(self.x, self.levels, self.groups)
+    }
+}
+
+/// One panel. Zero is among the integers' values, exactly.
+#[inline(always)]
+fn quantize(x: &[f32], levels: f32, groups: &mut [[u32; LANES]]) -> Lanes {
+    let (x, _) = x.as_chunks::<LANES>();
+    let (mut low, mut high) = ([0.0f32; LANES], [0.0f32; LANES]);
+    // NaN where a number of the row is not finite, else 0: no integer stands for such a row, its scale must tell.
+    let mut spoilt = [0.0f32; LANES];
+    for x in x {
+        for lane in 0..LANES {
+            spoilt[lane] += x[lane] * 0.0;
+            low[lane] = low[lane].min(x[lane]);
+            high[lane] = high[lane].max(x[lane]);
+        }
+    }
+    let mut lanes = Lanes::default();
+    let mut inverse = [0.0; LANES];
+    for lane in 0..LANES {
+        let scale = (high[lane] - low[lane]) / levels + spoilt[lane];
+        inverse[lane] = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        lanes.scale[lane] = scale;
+        lanes.zero[lane] = round(-low[lane] * inverse[lane], levels);
+    }
+    for (group, x) in groups.iter_mut().zip(x.chunks(GROUP)) {
+        *group = [0; LANES];
+        for (byte, x) in x.iter().enumerate() {
+            for lane in 0..LANES {
+                let value = round(x[lane] * inverse[lane] + lanes.zero[lane], levels);
+                group[lane] |= (value as i32 as u32) << (8 * byte);
+            }
+        }
+    }
+    lanes
+}
+
+/// To the nearest integer from 0 to `levels`, ties to even; NaN to 0.
+#[inline(always)]
+fn round(x: f32, levels: f32) -> f32 {
+    x.round_ties_even().max(0.0).min(levels)
+}
+
+/// One block of the output.
+struct Task<'a, 'o> {
+    x: &'a Quantized,
+    w: Weights<'a>,
+    then: Then,
+    place: Place,
+    block: Block<'o>,
+}
+
+impl Task<'_, '_> {
+    /// Tiles of `P` panels of `V` vectors and `R` columns.
+    ///
+    /// # Safety
+    /// The machine has `D`'s instructions, and this is compiled with them.
+    #[inline(always)]
+    unsafe fn run<D: Dot, const P: usize, const V: usize, const R: usize>(mut self, dot: D) {
+        let input = self.w.values.len() / self.w.bias.len();
+        let columns = self.place.columns.clone();
+        let weights = &self.w.values[columns.start * input..columns.end * input];
+        // The four bytes of the last group must belong to the row.
+        let stride = input.next_multiple_of(GROUP);
+        let mut padded = PADDED.take();
+        let weights = if stride == input {
+            weights
+        } else {
+            padded.clear();
+            padded.resize(columns.len() * stride, 0);
+            for (to, from) in padded
+                .chunks_exact_mut(stride)
+                .zip(weights.chunks_exact(input))
+            {
+                to[..input].copy_from_slice(from);
+            }
+            &padded
+        };
+        let mut sums = [0.0; COLUMNS];
+        for (sum, row) in sums.iter_mut().zip(weights.chunks_exact(stride)) {
+            *sum = row.iter().map(|v| i32::from(*v)).sum::<i32>() as f32;
+        }
+        let tile = Tiles {
+            weights,
+            stride,
+            sums,
+        };
+        let panels = self.block.panels();
+        let mut panel = 0;
+        while panel < panels {
+            // SAFETY: by this function's contract.
+            unsafe {
+                if panel + P <= panels {
+                    self.panels::<D, P, V, R>(dot, &tile, panel);
+                    panel += P;
+                } else {
+                    self.panels::<D, 1, V, R>(dot, &tile, panel);
+                    panel += 1;
+                }
+            }
+        }
+        PADDED.set(padded);
+    }
+
+    /// All columns of `P` panels.
+    ///
+    /// # Safety
+    /// As [`Task::run`].
+    #[inline(always)]
+    unsafe fn panels<D: Dot, const P: usize, const V: usize, const R: usize>(
+        &mut self,
+        dot: D,
+        tiles: &Tiles,
+        panel: usize,
+    ) {
+        let groups = tiles.stride / GROUP;
+        let first = self.place.panels.start + panel;
+        let x: [&[[u32; LANES]]; P] =
+            std::array::from_fn(|p| &self.x.groups[(first + p) * groups..][..groups]);
+        let columns = self.block.columns();
+        let mut column = 0;
+        while column < columns {
+            // SAFETY: by this function's contract.
+            unsafe {
+                if column + R <= columns {
+                    let sums = tiles.tile::<D, P, V, R>(dot, x, column);
+                    self.finish::<P, R>(&sums, tiles, panel, column);
+                    column += R;
+                } else {
+                    let sums = tiles.tile::<D, P, V, 1>(dot, x, column);
+                    self.finish::<P, 1>(&sums, tiles, panel, column);
+                    column += 1;
+                }
+            }
+        }
+    }
+
+    /// From sums of integers to the output.
+    #[inline(always)]
+    fn finish<const P: usize, const R: usize>(
+        &mut self,
+        sums: &[[[i32; LANES]; P]; R],
+        tiles: &Tiles,
+        panel: usize,
+        column: usize,
+    ) {
+        for p in 0..P {
+            let Lanes { scale, zero } = self.x.rows[self.place.panels.start + panel + p];
+            let out = self.block.panel(panel + p);
+            let (out, _) = out[column * LANES..][..R * LANES].as_chunks_mut::<LANES>();
+            for (r, (out, sums)) in out.iter_mut().zip(sums).enumerate() {
+                let place = self.place.columns.start + column + r;
+                let (by, bias) = (self.w.scales[place], self.w.bias[place]);
+                let sum_of_weights = tiles.sums[column + r];
+                for lane in 0..LANES {
+                    let sum = sums[p][lane] as f32 - zero[lane] * sum_of_weights;
+                    let y = sum * (scale[lane] * by) + bias;
+                    out[lane] = match self.then {
+                        Then::Add => out[lane] + y,
+                        _ => y,
+                    };
+                }
+            }
+            if self.then == Then::Gelu {
+                gelu(out.as_flattened_mut());
+            }
+        }
+    }
+}
+
+/// The weights of a block.
+struct Tiles<'a> {
+    weights: &'a [i8],
+    stride: usize,
+    /// The sum of each row.
+    sums: [f32; COLUMNS],
+}
+
+impl Tiles<'_> {
+    /// `sum u v` of P panels and R columns.
+    ///
+    /// # Safety
+    /// As [`Task::run`].
+    #[inline(always)]
+    unsafe fn tile<D: Dot, const P: usize, const V: usize, const R: usize>(
+        &self,
+        dot: D,
+        x: [&[[u32; LANES]]; P],
+        column: usize,
+    ) -> [[[i32; LANES]; P]; R] {
+        let groups = self.stride / GROUP;
+        let w: [&[[i8; GROUP]]; R] = std::array::from_fn(|r| {
+            let row = &self.weights[(column + r) * self.stride..][..self.stride];
+            row.as_chunks::<GROUP>().0
+        });
+        assert!(x.iter().all(|x| x.len() == groups) && w.iter().all(|w| w.len() == groups));
+        // SAFETY: by this function's contract the instructions are there; every row has `groups` groups, as just
+        // asserted, and V vectors of D are LANES lanes, as [`Dot`] promises.
+        unsafe {
+            let mut sums = [[[dot.zero(); V]; P]; R];
+            for group in 0..groups {
+                let x: [[D::Vector; V]; P] = std::array::from_fn(|p| {
+                    let x = x[p].get_unchecked(group).as_ptr();
+                    std::array::from_fn(|v| dot.load(x.add(v * LANES / V)))
+                });
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let w = dot.splat(i32::from_ne_bytes(
+                        w[r].get_unchecked(group).map(|v| v as u8),
+                    ));
+                    for (sums, x) in sums.iter_mut().zip(&x) {
+                        for (sum, x) in sums.iter_mut().zip(x) {
+                            *sum = dot.dot(*sum, *x, w);
+                        }
+                    }
+                }
+            }
+            let mut out = [[[0; LANES]; P]; R];
+            for (out, sums) in out.iter_mut().zip(&sums) {
+                for (out, sums) in out.iter_mut().zip(sums) {
+                    for (v, sum) in sums.iter().enumerate() {
+                        dot.store(out.as_mut_ptr().add(v * LANES / V), *sum);
+                    }
+                }
+            }
+            out
+        }
+    }
+}
+
+/// Dot products of four unsigned and four signed bytes in each 32-bit lane.
+///
+/// # Safety
+/// Each function needs the processor's instructions. A vector has a whole fraction of LANES lanes of 32 bits, which
+/// `load` and `store` read and write, at any alignment.
+trait Dot: Copy {
+    type Vector: Copy;
+    unsafe fn zero(self) -> Self::Vector;
+    unsafe fn load(self, from: *const u32) -> Self::Vector;
+    unsafe fn store(self, to: *mut i32, vector: Self::Vector);
+    unsafe fn splat(self, bytes: i32) -> Self::Vector;
+    /// `sum` plus the products of the bytes of `x` (unsigned) and `w` (signed).
+    unsafe fn dot(self, sum: Self::Vector, x: Self::Vector, w: Self::Vector) -> Self::Vector;
+}
+
+/// What does the dot products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Plain code, which any processor runs.
+    Plain,
+}
+
+impl Unit {
+    /// The quickest that this machine has.
+    fn best() -> Self {
+        Self::all().next().unwrap_or(Self::Plain)
+    }
+
+    /// Those that this machine has, the quickest first.
+    fn all() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let units = [
+            (x86::has_avx512_vnni(), Self::Avx512Vnni),
+            (x86::has_avx_vnni(), Self::AvxVnni),
+            (x86::has_avx2(), Self::Avx2),
+            (true, Self::Plain),
+        ];
+        #[cfg(not(target_arch = "x86_64"))]
+        let units = [(true, Self::Plain)];
+        units
+            .into_iter()
+            .filter_map(|(is_there, unit)| is_there.then_some(unit))
+    }
+
+    /// The largest integer that rows of x are rounded to.
+    fn levels(self) -> f32 {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 127.0,
+            _ => 255.0,
+        }
+    }
+
+    fn run(self, task: Task) {
+        // SAFETY: `all` gives only units whose instructions the machine has.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512Vnni => x86::avx512_vnni(task),
+                #[cfg(target_arch = "x86_64")]
+                Self::AvxVnni => x86::avx_vnni(task),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2 => x86::avx2(task),
+                Self::Plain => task.run::<Plain, 1, 1, 1>(Plain),
+            }
+        }
+    }
+}
+
+/// Plain code.
+#[derive(Clone, Copy)]
+struct Plain;
+
+impl Dot for Plain {
+    type Vector = [i32; LANES];
+
+    #[inline(always)]
+    unsafe fn zero(self) -> Self::Vector {
+        [0; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const u32) -> Self::Vector {
+        // SAFETY: by the trait's contract; any bits are an array of integers.
+        unsafe { from.cast::<Self::Vector>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut i32, vector: Self::Vector) {
+        // SAFETY: by the trait's contract.
+        unsafe { to.cast::<Self::Vector>().write_unaligned(vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(self, bytes: i32) -> Self::Vector {
+        [bytes; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn dot(self, mut sum: Self::Vector, x: Self::Vector, w: Self::Vector) -> Self::Vector {
+        for lane in 0..LANES {
+            let products = x[lane].to_ne_bytes().into_iter().zip(w[lane].to_ne_bytes());
+            sum[lane] += products
+                .map(|(x, w)| i32::from(x) * i32::from(w as i8))
+                .sum::<i32>();
+        }
+        sum
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Dot, Task};
+
+    pub fn has_avx512_vnni() -> bool {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni")
+            && has_avx2()
+    }
+
+    pub fn has_avx_vnni() -> bool {
+        is_x86_feature_detected!("avxvnni") && has_avx2()
+    }
+
+    pub fn has_avx2() -> bool {
+        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+    }
+
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    pub fn avx512_vnni(task: Task) {
+        // SAFETY: the caller has seen that the machine has these instructions.
+        unsafe { task.run::<_, 2, 1, 12>(Avx512Vnni) }
+    }
+
+    #[target_feature(enable = "avx2,fma,avxvnni")]
+    pub fn avx_vnni(task: Task) {
+        // SAFETY: as above.
+        unsafe { task.run::<_, 1, 2, 6>(AvxVnni) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub fn avx2(task: Task) {
+        // SAFETY: as above.
+        unsafe { task.run::<_, 1, 2, 4>(Avx2) }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Avx512Vnni;
+
+    // SAFETY of each body: by the trait's contract.
+    impl Dot for Avx512Vnni {
+        type Vector = __m512i;
+
+        #[inline(always)]
+        unsafe fn zero(self) -> __m512i {
+            // SAFETY: by the trait's contract.
+            unsafe { _mm512_setzero_si512() }
+        }
+
+        #[inline(always)]
+        unsafe fn load(self, from: *const u32) -> __m512i {
+            // SAFETY: by the trait's contract.
+            unsafe { _mm512_loadu_si512(from.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut i32, vector: __m512i) {
+            // SAFETY: by the trait's contract.
+            unsafe { _mm512_storeu_si512(to.cast(), vector) }
+        }
+
+        #[inline(always)]
+        unsafe fn splat(self, bytes: i32) -> __m512i {
+            // SAFETY: by the trait's contract.
+            unsafe { _mm512_set1_epi32(bytes) }
+        }
+
+        #[inline(always)]
+        unsafe fn dot(self, sum: __m512i, x: __m512i, w: __m512i) -> __m512i {
+            // SAFETY: by the trait's contract.
+            unsafe { _mm512_dpbusd_epi32(sum, x, w) }
+        }
+    }
+
+    /// What the two units of 256 bits share.
+    macro_rules! dot_256 {
+        ($unit:ident, |$sum:ident, $x:ident, $w:ident| $dot:expr) => {
+            #[derive(Clone, Copy)]
+            struct $unit;
+
+            impl Dot for $unit {
+                type Vector = __m256i;
+
+                #[inline(always)]
+                unsafe fn zero(self) -> __m256i {
+                    // SAFETY: by the trait's contract.
+                    unsafe { _mm256_setzero_si256() }
+                }
+
+                #[inline(always)]
+                unsafe fn load(self, from: *const u32) -> __m256i {
+                    // SAFETY: by the trait's contract.
+                    unsafe { _mm256_loadu_si256(from.cast()) }
+                }
+
+                #[inline(always)]
+                unsafe fn store(self, to: *mut i32, vector: __m256i) {
+                    // SAFETY: by the trait's contract.
+                    unsafe { _mm256_storeu_si256(to.cast(), vector) }
+                }
+
+                #[inline(always)]
+                unsafe fn splat(self, bytes: i32) -> __m256i {
+                    // SAFETY: by the trait's contract.
+                    unsafe { _mm256_set1_epi32(bytes) }
+                }
+
+                #[inline(always)]
+                unsafe fn dot(self, $sum: __m256i, $x: __m256i, $w: __m256i) -> __m256i {
+                    // SAFETY: by the trait's contract.
+                    unsafe { $dot }
+                }
+            }
+        };
+    }
+
+    dot_256!(AvxVnni, |sum, x, w| _mm256_dpbusd_avx_epi32(sum, x, w));
+    // Pairs in 16 bits, at most 2 * 127 * 127 = 32258 as x has 7 bits; then pairs of these in 32 bits.
+    dot_256!(Avx2, |sum, x, w| _mm256_add_epi32(
+        sum,
+        _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1))
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference;
+    use super::*;
+    use crate::checkpoint::{Dtype, Tensor, Values};
+    use crate::engine::panels::Rows;
+    use proptest::prelude::*;
+
+    /// `linear` by `unit` on row-major rows, against the reference on the same weights; gives the largest difference.
+    fn difference(unit: Unit, [rows, input, output]: [usize; 3], then: Then, seed: usize) -> f32 {
+        let x = reference::numbers(rows * input, seed);
+        let weight = Tensor::from_f32(
+            vec![output, input],
+            reference::numbers(output * input, seed + 1),
+        );
+        let weight = weight.to_dtype(Dtype::Int8, "w").unwrap();
+        let bias = reference::numbers(output, seed + 2);
+        let old = reference::numbers(rows * output, seed + 3);
+        let want = reference::linear(&x, &weight.to_f32(), &bias);
+        let want = want.iter().zip(&old).map(|(want, old)| match then {
+            Then::Store => *want,
+            Then::Add => want + old,
+            Then::Gelu => reference::gelu(*want),
+        });
+
+        let shape = Rows {
+            items: 1,
+            tokens: rows,
+        };
+        let (mut from, mut to) = (vec![0.0; shape.len(input)], vec![0.0; shape.len(output)]);
+        shape.scatter(&x, input, &mut from);
+        shape.scatter(&old, output, &mut to);
+        let Values::Int8 { values, scales } = weight.values() else {
+            panic!("not quantized")
+        };
+        let weights = Weights {
+            values,
+            scales,
+            bias: &bias,
+        };
+        linear_on(unit, &from, weights, then, &mut to);
+        let got = shape.gather(&to, output);
+        got.iter()
+            .zip(want)
+            .map(|(got, want)| (got - want).abs())
+            .fold(0.0, f32::max)
+    }
+
+    proptest! {
+        /// Each x is off by at most half a step (2 / levels, x being in [-1, 1]) with random sign: the sum of `input`
+        /// products is off by some multiple of the root of `input`; a saturated or misplaced product by far more.
+        #[test]
+        fn equals_the_reference_within_the_rounding_of_x(rows in 1usize..50, input in 1usize..200, output in 1usize..120, seed: u8) {
+            for unit in Unit::all() {
+                for then in [Then::Store, Then::Add, Then::Gelu] {
+                    let allowed = 4.0 * (input as f32).sqrt() / unit.levels() + 1e-4;
+                    let off = difference(unit, [rows, input, output], then, seed.into());
+                    prop_assert!(off <= allowed, "{unit:?} {then:?}: {off} > {allowed}");
+                }
+            }
+        }
+    }
+
+    /// The largest integers everywhere: no sum may saturate.
+    #[test]
+    fn nothing_saturates() {
+        let (input, output) = (4304, 5);
+        let values = vec![127i8; input * output];
+        for unit in Unit::all() {
+            for sign in [1.0, -1.0] {
+                let x = vec![sign; input * LANES];
+                let weights = Weights {
+                    values: &values,
+                    scales: &[1.0 / 127.0; 5],
+                    bias: &[0.5; 5],
+                };
+                let mut y = vec![0.0; output * LANES];
+                linear_on(unit, &x, weights, Then::Store, &mut y);
+                for y in y {
+                    let want = sign * input as f32 + 0.5;
+                    assert!((y - want).abs() < 0.01, "{unit:?}: {y} {want}");
+                }
+            }
+        }
+    }
+
+    /// A number that is none must not become one.
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        for unit in Unit::all() {
+            let mut x = vec![1.0; 8 * LANES];
+            (x[3], x[5 * LANES + 6]) = (f32::INFINITY, f32::NAN);
+            let weights = Weights {
+                values: &[1; 8],
+                scales: &[1.0],
+                bias: &[0.0],
+            };
+            let mut y = vec![0.0; LANES];
+            linear_on(unit, &x, weights, Then::Store, &mut y);
+            assert!(
+                y[3].is_nan() && y[6].is_nan() && y[4] == 8.0,
+                "{unit:?}: {y:?}"
+            );
+        }
+    }
+}
