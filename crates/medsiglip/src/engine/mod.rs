@@ -7,6 +7,7 @@
 mod block;
 mod buffers;
 mod kernels;
+pub mod peak;
 mod text;
 mod vision;
 mod weights;
