@@ -40,6 +40,8 @@ def main():
     arguments = parser().parse_args()
     if arguments.command == "worker":
         return work(arguments)
+    if arguments.command == "prepare":
+        return prepare(arguments.only[0], arguments)
     if arguments.command == "first-score":
         return first_score(arguments.model, arguments.picture, arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,7 @@ def parser():
     top.add_argument("--threads", type=int, default=os.cpu_count())
     top.add_argument("--only", type=lambda text: text.split(","), help=", ".join(SECTIONS))
     # What the processes that are started here are told.
-    top.add_argument("--command", choices=["compare", "worker", "first-score"], default="compare", help=argparse.SUPPRESS)
+    top.add_argument("--command", choices=["compare", "prepare", "worker", "first-score"], default="compare", help=argparse.SUPPRESS)
     top.add_argument("--stack", help=argparse.SUPPRESS)
     top.add_argument("--picture", type=pathlib.Path, help=argparse.SUPPRESS)
     return top
@@ -75,6 +77,7 @@ def interleaved(section, arguments):
     """Rounds of ours and every peer in turn; prints medians of seconds an item, and ratios."""
     part, stacks = SECTIONS[section]
     picture = make_picture(section, arguments) if section.startswith("pixels") else None
+    prepared(section, stacks, arguments)
     workers = {stack: Worker(section, stack, arguments, picture) for stack in stacks}
     seconds = {name: [] for name in ["medsiglip", *stacks]}
     memory = {}
@@ -91,6 +94,17 @@ def interleaved(section, arguments):
         memory[stack] = worker.end()
     if seconds["medsiglip"]:
         report(seconds, memory)
+
+
+def prepared(section, stacks, arguments):
+    """Exports models in a process of its own, so that its memory is not counted as the worker's."""
+    if not any(stack.startswith("onnxruntime") for stack in stacks):
+        return
+    command = [sys.executable, __file__, arguments.model, "--command", "prepare", "--only", section, "--work", arguments.work]
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode != 0:
+        raise SystemExit(process.stderr)
+    print(process.stdout, end="")
 
 
 def run_ours(section, part, arguments, picture):
@@ -228,9 +242,11 @@ def pillow(section, arguments):
     import PIL
     from PIL import Image
 
+    size = json.loads((arguments.model / "config.json").read_text())["vision_config"]["image_size"]
+
     def run():
         for _ in range(PICTURES):
-            picture = Image.open(arguments.picture).convert("RGB").resize((448, 448), Image.Resampling.BICUBIC)
+            picture = Image.open(arguments.picture).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
             pixels = np.asarray(picture).astype(np.float32) * np.float32(2 / 255) - np.float32(1)
             np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -251,38 +267,29 @@ def transformers(section, arguments):
     return run, len(inputs), f"transformers {transformers.__version__}, torch {torch.__version__}, sdpa"
 
 
-def onnxruntime(section, arguments, is_int8=False):
+def onnxruntime(section, arguments):
+    import onnxruntime
+
+    session = onnx_session(onnx_path(section, arguments, is_int8=section == "int8"), arguments.threads)
+    inputs = {"x": sample(section, arguments.model)}
+    return lambda: session.run(None, inputs), len(inputs["x"]), f"onnxruntime {onnxruntime.__version__}"
+
+
+def onnx_session(path, threads):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = arguments.threads
+    options.intra_op_num_threads = threads
     # Its threads spin while it runs, as by default, and rest between two runs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    path = exported(section, arguments)
-    inputs = sample(section, arguments.model)
-    about = f"onnxruntime {onnxruntime.__version__}"
-    if is_int8:
-        whole = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-        expected = whole.run(None, {"x": inputs})[0]
-        del whole
-        path = quantized(path)
-    session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-    if is_int8:
-        about += f", dynamic int8, reduce_range, cosine to its f32 {cosine(expected, session.run(None, {'x': inputs})[0]):.6f}"
-    return lambda: session.run(None, {"x": inputs}), len(inputs), about
-
-
-def cosine(a, b):
-    import numpy as np
-
-    return float((a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b))
+    return onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
 
 
 PEERS = {
     "pillow": pillow,
     "transformers": transformers,
     "onnxruntime": onnxruntime,
-    "onnxruntime-int8": lambda section, arguments: onnxruntime(section, arguments, is_int8=True),
+    "onnxruntime-int8": onnxruntime,
 }
 
 
@@ -333,37 +340,46 @@ def resize_positions(embeddings, size):
     embeddings.image_size = size
 
 
-def exported(section, arguments):
-    """The tower as ONNX, exported once."""
+def onnx_path(section, arguments, is_int8=False):
     section = "vision448" if section == "int8" else section
-    path = arguments.work / section / "model.onnx"
+    return arguments.work / section / ("int8.onnx" if is_int8 else "model.onnx")
+
+
+def prepare(section, arguments):
+    """Exports the tower of a section, once; of `int8` also quantizes it, and prints how near it stays."""
+    path = onnx_path(section, arguments)
     if not path.exists():
-        import torch
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        model, inputs = tower(section, arguments.model)
-        with torch.inference_mode():
-            torch.onnx.export(
-                model, (inputs,), path.with_name("new.onnx"), input_names=["x"], output_names=["pooled"],
-                dynamo=True, external_data=True, verbose=False, report=False,
-            )
-        path.with_name("new.onnx").rename(path)
-    return path
+        export(section, arguments, path)
+    if section == "int8":
+        target = onnx_path(section, arguments, is_int8=True)
+        if not target.exists():
+            quantize(path, target)
+        inputs = {"x": sample(section, arguments.model)}
+        a, b = (onnx_session(which, arguments.threads).run(None, inputs)[0] for which in (path, target))
+        cosine = float((a * b).sum() / ((a * a).sum() * (b * b).sum()) ** 0.5)
+        print(f"  onnxruntime-int8: dynamic, reduce_range; cosine to its f32 {cosine:.6f}")
 
 
-def quantized(path):
-    """The same with dynamic int8 products; reduce_range keeps 16-bit sums of machines without VNNI from saturating."""
+def export(section, arguments, path):
+    import torch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model, inputs = tower(section, arguments.model)
+    with torch.inference_mode():
+        torch.onnx.export(
+            model, (inputs,), path, input_names=["x"], output_names=["pooled"], dynamo=True, external_data=True,
+            verbose=False,
+        )
+
+
+def quantize(path, target):
+    """Dynamic int8 products; reduce_range keeps the 16-bit sums of machines without VNNI from saturating."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    target = path.with_name("int8.onnx")
-    if not target.exists():
-        new = path.with_name("new.onnx")
-        quantize_dynamic(
-            path, new, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8, reduce_range=True,
-            use_external_data_format=True,
-        )
-        new.rename(target)
-    return target
+    quantize_dynamic(
+        path, target, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8, reduce_range=True,
+        use_external_data_format=True,
+    )
 
 
 def first_score(folder, picture, threads):
