@@ -4,6 +4,7 @@
 //! where a run was interrupted. Three batches of pixel values are in memory (one being decoded, one waiting, one
 //! being encoded), four while the pictures of one are joined.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -186,12 +187,18 @@ impl Encoding<'_> {
 
     fn encode_texts(&self, texts: &[&str]) -> Result<Vec<Outcome>, Error> {
         let ready: Result<Vec<_>, Error> = texts.iter().map(|text| self.tokenize(text)).collect();
-        self.fill(ready?, |good| {
-            let length = good.first().map_or(0, TokenIds::length);
-            let ids = good.iter().flat_map(TokenIds::data).copied().collect();
-            let ids = TokenIds::new(good.len(), length, ids)?;
-            self.model.encode_tokens(&ids)
-        })
+        self.fill(ready?, |good| self.encode_distinct(&good))
+    }
+
+    /// Encodes each distinct row of token ids once: texts that differ in case or punctuation alone are one text to
+    /// the model. Rows are compared within a batch, so that a result depends on nothing outside it.
+    fn encode_distinct(&self, rows: &[TokenIds]) -> medsiglip::Result<Embeddings> {
+        let (distinct, places) = distinct(rows.iter().map(TokenIds::data));
+        let length = rows.first().map_or(0, TokenIds::length);
+        let ids = TokenIds::new(distinct.len(), length, distinct.concat())?;
+        let encoded = self.model.encode_tokens(&ids)?;
+        let all = places.iter().flat_map(|&place| encoded.row(place));
+        Embeddings::new(encoded.dim(), all.copied().collect())
     }
 
     /// One text. What is wrong with the text costs that text alone, any other error ends the run.
@@ -253,6 +260,20 @@ fn sort_out<T>(ready: Vec<Ready<T>>) -> (Vec<T>, Vec<(Option<Failed>, About)>) {
     });
     let places = places.collect();
     (good, places)
+}
+
+/// The distinct ones of `rows`, in order of first appearance, and for each row its place among them.
+fn distinct<'r>(rows: impl Iterator<Item = &'r [u32]>) -> (Vec<&'r [u32]>, Vec<usize>) {
+    let mut found = Vec::new();
+    let mut known = HashMap::new();
+    let places = rows.map(|row| {
+        *known.entry(row).or_insert_with(|| {
+            found.push(row);
+            found.len() - 1
+        })
+    });
+    let places = places.collect();
+    (found, places)
 }
 
 /// JSON has no NaN, and nobody can use one: an embedding is made of numbers, or has failed.
@@ -344,6 +365,14 @@ mod tests {
         assert_eq!(good, [1, 2]);
         let places: Vec<_> = places.into_iter().map(|(failed, _)| failed).collect();
         assert_eq!(places, [None, Some(failed()), None]);
+    }
+
+    #[test]
+    fn equal_rows_have_one_place() {
+        let rows: [&[u32]; 4] = [&[1, 2], &[3, 4], &[1, 2], &[5, 6]];
+        let (found, places) = distinct(rows.into_iter());
+        assert_eq!(found, [[1, 2], [3, 4], [5, 6]]);
+        assert_eq!(places, [0, 1, 0, 2]);
     }
 
     #[test]

@@ -38,6 +38,7 @@ fn dispatch(cli: Cli) -> messages::Result<Exit> {
         Command::Classify(args) => commands::classify::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }
 }

@@ -64,6 +64,15 @@ impl Progress {
     }
 }
 
+/// A line that says what is going on, for work whose parts differ too much for a bar.
+pub fn steps() -> ProgressBar {
+    if messages::is_quiet() {
+        return ProgressBar::hidden();
+    }
+    // Draws nothing where standard error is no terminal.
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+}
+
 /// Shows how the download of a checkpoint's file gets on.
 pub fn download(file: &str, done: u64, total: u64) {
     static BAR: Mutex<Option<(String, ProgressBar)>> = Mutex::new(None);

@@ -1,5 +1,6 @@
 //! A model's `config.json` to [`Config`], checked.
 
+mod flops;
 #[cfg(test)]
 mod tests;
 

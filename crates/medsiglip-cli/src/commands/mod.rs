@@ -4,4 +4,5 @@ pub mod embed;
 pub mod classify;
 pub mod inspect;
 pub mod convert;
+pub mod bench;
 pub mod completions;

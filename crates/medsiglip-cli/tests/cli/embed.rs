@@ -199,6 +199,20 @@ fn long_texts_are_warned_about() {
 }
 
 #[test]
+fn texts_that_the_model_reads_alike_keep_their_rows() {
+    let folder = Folder::new();
+    let texts = ["A lung.", "knee", "a lung", "a LUNG"];
+    let args: Vec<_> = texts.iter().flat_map(|text| ["--text", text]).collect();
+    let lines = folder
+        .run(&[&["embed"], &args[..]].concat())
+        .expect(0)
+        .json();
+    assert_eq!(column(&lines, "id"), texts);
+    let rows: Vec<Vec<f32>> = lines.iter().map(embedding).collect();
+    assert!(rows[0] == rows[2] && rows[0] == rows[3] && rows[0] != rows[1]);
+}
+
+#[test]
 fn quiet_hides_notes_but_no_errors() {
     let folder = Folder::with_pictures(1);
     folder.write("scans/empty.png", "");

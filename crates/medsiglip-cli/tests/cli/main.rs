@@ -6,3 +6,4 @@ mod output;
 mod resume;
 mod classify;
 mod inspect;
+mod bench;

@@ -8,6 +8,7 @@ mod block;
 mod buffers;
 mod kernels;
 mod panels;
+pub mod peak;
 mod text;
 mod vision;
 mod weights;

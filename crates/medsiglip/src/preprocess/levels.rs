@@ -26,3 +26,21 @@ pub(super) fn levels(rescale: Option<f64>, normalize: Option<([f64; 3], [f64; 3]
     }
     levels
 }
+
+/// 8-bit samples to float pixels.
+///
+/// # Shapes
+/// `samples` is (height, width, channels), gray or RGB; `out` is (3, height, width). Gray fills all three.
+pub(super) fn apply(levels: &Levels, samples: &[u8], channels: usize, out: &mut [f32]) {
+    let plane = samples.len() / channels;
+    let (red, rest) = out.split_at_mut(plane);
+    let (green, blue) = rest.split_at_mut(plane);
+    // One walk over the samples: of gray ones every pixel is read as three equal channels.
+    let last = channels - 1;
+    let pixels = samples.chunks_exact(channels);
+    for (((pixel, red), green), blue) in pixels.zip(red).zip(green).zip(blue) {
+        *red = levels[0][usize::from(pixel[0])];
+        *green = levels[1][usize::from(pixel[last / 2])];
+        *blue = levels[2][usize::from(pixel[last])];
+    }
+}

@@ -209,6 +209,35 @@ impl Preprocessor {
     /// `LIMIT_EXCEEDED` where a side is above 2^22 pixels; `BAD_IMAGE` where the recipe `checkpoint` does not
     /// resize and the picture has another size than the model takes.
     pub fn view(&self, picture: &Picture) -> Result<Vec<u8>> {
+        let view = self.resized(picture)?;
+        Ok(if picture.channels() == 1 {
+            view.into_iter().flat_map(|v| [v; 3]).collect()
+        } else {
+            view
+        })
+    }
+
+    /// The picture as float pixels, (1, 3, size, size).
+    ///
+    /// # Errors
+    /// As [`Preprocessor::view`].
+    pub fn pixel_values(&self, picture: &Picture) -> Result<PixelValues> {
+        let view = self.resized(picture)?;
+        let mut data = vec![0.0; 3 * self.size * self.size];
+        levels::apply(
+            &self.levels,
+            &view,
+            usize::from(picture.channels()),
+            &mut data,
+        );
+        PixelValues::new(1, self.size, data)
+    }
+
+    /// The picture at the model's size, 8 bits, with the channels that it has: a gray one is resized once.
+    ///
+    /// # Shapes
+    /// The result is (size, size, channels).
+    fn resized(&self, picture: &Picture) -> Result<Vec<u8>> {
         let side = picture.width().max(picture.height());
         if side > MAX_SIDE {
             return Err(Error::Limit {
@@ -231,29 +260,7 @@ impl Preprocessor {
             view.iter_mut()
                 .for_each(|v| *v = if *v == 0 { 0 } else { 255 });
         }
-        Ok(if channels == 1 {
-            view.into_iter().flat_map(|v| [v; 3]).collect()
-        } else {
-            view
-        })
-    }
-
-    /// The picture as float pixels, (1, 3, size, size).
-    ///
-    /// # Errors
-    /// As [`Preprocessor::view`].
-    pub fn pixel_values(&self, picture: &Picture) -> Result<PixelValues> {
-        let view = self.view(picture)?;
-        let mut data = Vec::with_capacity(view.len());
-        for (channel, levels) in self.levels.iter().enumerate() {
-            data.extend(
-                view.iter()
-                    .skip(channel)
-                    .step_by(3)
-                    .map(|&v| levels[usize::from(v)]),
-            );
-        }
-        PixelValues::new(1, self.size, data)
+        Ok(view)
     }
 
     fn resize(&self, frame: &Frame) -> Result<Vec<u8>> {

@@ -226,35 +226,41 @@ impl pulp::WithSimd for HorizontalPass<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _simd: S) -> Vec<u8> {
-        let out_len = self.size * self.channels;
+        match self.channels {
+            1 => self.run::<1>(),
+            _ => self.run::<3>(),
+        }
+    }
+}
+
+impl HorizontalPass<'_> {
+    /// `C` is the number of channels.
+    #[inline(always)]
+    fn run<const C: usize>(self) -> Vec<u8> {
+        let out_len = self.size * C;
         let rows = self.source.len() / self.row_len;
         let mut out = vec![0; rows * out_len];
-        let mut lanes = vec![[0_u8; LANES]; self.row_len];
+        let mut pixels = vec![[[0_u8; LANES]; C]; self.row_len / C];
         let blocks = self
             .source
             .chunks(self.row_len * LANES)
             .zip(out.chunks_mut(out_len * LANES));
         for (block, out) in blocks {
             for (lane, row) in block.chunks_exact(self.row_len).enumerate() {
-                for (column, &sample) in lanes.iter_mut().zip(row) {
+                for (column, &sample) in pixels.as_flattened_mut().iter_mut().zip(row) {
                     column[lane] = sample;
                 }
             }
             for place in 0..self.size {
                 let (start, weights) = self.weights.of(place);
-                for channel in 0..self.channels {
-                    let columns = lanes[start * self.channels + channel..]
-                        .iter()
-                        .step_by(self.channels);
+                for channel in 0..C {
                     let mut sums = [HALF; LANES];
-                    for (&weight, column) in weights.iter().zip(columns) {
-                        for (sum, &sample) in sums.iter_mut().zip(column) {
-                            *sum = sum.wrapping_add(weight.wrapping_mul(i32::from(sample)));
-                        }
+                    for (&weight, pixel) in weights.iter().zip(&pixels[start..]) {
+                        add_weighted(&mut sums, weight, &pixel[channel]);
                     }
-                    let at = place * self.channels + channel;
-                    for (row, sum) in out.chunks_exact_mut(out_len).zip(sums) {
-                        row[at] = clip8(sum);
+                    let levels = sums.map(clip8);
+                    for (row, level) in out.chunks_exact_mut(out_len).zip(levels) {
+                        row[place * C + channel] = level;
                     }
                 }
             }
@@ -283,19 +289,25 @@ impl pulp::WithSimd for VerticalPass<'_> {
                 continue;
             }
             let rows = &self.source[(start - self.first_row) * self.row_len..];
-            for (strip, out) in out.chunks_mut(STRIP).enumerate() {
+            let mut strips = out.chunks_exact_mut(STRIP);
+            for (strip, out) in strips.by_ref().enumerate() {
                 let mut sums = [HALF; STRIP];
                 for (&weight, row) in weights.iter().zip(rows.chunks_exact(self.row_len)) {
-                    let samples = &row[strip * STRIP..][..out.len()];
-                    if let Ok(samples) = <&[u8; STRIP]>::try_from(samples) {
+                    // Of fixed length, so that the sums stay in registers.
+                    if let Some(samples) = row[strip * STRIP..].first_chunk::<STRIP>() {
                         add_weighted(&mut sums, weight, samples);
-                    } else {
-                        add_weighted(&mut sums[..samples.len()], weight, samples);
                     }
                 }
-                for (out, sum) in out.iter_mut().zip(sums) {
-                    *out = clip8(sum);
-                }
+                out.copy_from_slice(&sums.map(clip8));
+            }
+            let rest = strips.into_remainder();
+            let at = self.row_len - rest.len();
+            let mut sums = [HALF; STRIP];
+            for (&weight, row) in weights.iter().zip(rows.chunks_exact(self.row_len)) {
+                add_weighted(&mut sums, weight, &row[at..]);
+            }
+            for (out, sum) in rest.iter_mut().zip(sums) {
+                *out = clip8(sum);
             }
         }
         out
