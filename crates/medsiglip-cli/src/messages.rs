@@ -161,9 +161,8 @@ pub fn replace_panic_hook() {
     }));
 }
 
-/// Warns about a text that the model reads only the beginning of. `shown` is what messages call it, never the text.
-pub fn warn_truncated(shown: &str) {
-    say(format_args!(
-        "warning: longer than the model reads, its end is ignored: {shown}"
-    ));
+/// The warning about a text that the model reads only the beginning of. `shown` is what messages call it, never the
+/// text.
+pub fn truncated(shown: impl Display) -> String {
+    format!("warning: longer than the model reads, its end is ignored: {shown}")
 }
