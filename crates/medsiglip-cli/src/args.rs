@@ -13,6 +13,7 @@ use medsiglip::image::{DecodeOptions, Limits};
 use medsiglip::model::Device;
 use medsiglip::preprocess::{Padding, Preprocessor, Recipe};
 use medsiglip::tokenizer::Canonicalizer;
+use medsiglip::zero_shot::PromptSet;
 use medsiglip::{LoadOptions, Model};
 
 use crate::messages::{self, Exit};
@@ -133,7 +134,7 @@ pub struct ClassesArgs {
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
     /// A published prompt set
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(PromptSet::task_names()))]
     pub task: Option<String>,
 }
 

@@ -68,9 +68,7 @@ pub fn run(args: &ClassifyArgs) -> Result<Exit> {
 
 fn prompts(classes: &ClassesArgs) -> Result<PromptSet> {
     if let Some(name) = &classes.task {
-        let known = PromptSet::task_names().join(", ");
-        return PromptSet::task(name)
-            .map_err(|error| Failure::from(error).hint(format!("known tasks: {known}")));
+        return Ok(PromptSet::task(name)?);
     }
     if let Some(path) = &classes.prompts {
         return Ok(PromptSet::from_file(path)?);
