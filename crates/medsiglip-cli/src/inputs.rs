@@ -377,7 +377,7 @@ fn look(path: &Path) -> Look {
         let stem = name.strip_suffix(extension);
         stem.is_some_and(|stem| stem.ends_with('.'))
     };
-    if EXTENSIONS.iter().any(|extension| has(extension)) {
+    if EXTENSIONS.iter().any(has) {
         return Look::Picture;
     }
     let named = UNSUPPORTED.iter().find(|(extension, _)| has(extension));
