@@ -13,6 +13,7 @@ use medsiglip::image::{DecodeOptions, Limits};
 use medsiglip::model::Device;
 use medsiglip::preprocess::{Padding, Preprocessor, Recipe};
 use medsiglip::tokenizer::Canonicalizer;
+use medsiglip::zero_shot::PromptSet;
 use medsiglip::{LoadOptions, Model};
 
 use crate::messages::{self, Exit};
@@ -97,7 +98,9 @@ pub struct EmbedArgs {
 /// Score pictures against classes described by text (zero-shot).
 ///
 /// For every class: the cosine similarity, the model's own sigmoid probability that picture and class belong
-/// together, and the softmax share among the classes. Not for clinical use.
+/// together, and a softmax share. Where one of the classes is right (--labels, most sets), the shares are over the
+/// classes and sum to 1. Where a set describes each finding's presence and absence (cxr_findings), each share is over
+/// these two alone, whatever the other findings. Not for clinical use.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct ClassifyArgs {
@@ -128,11 +131,11 @@ pub struct ClassesArgs {
     /// Classes, comma-separated; each is its own prompt
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     pub labels: Vec<String>,
-    /// A TOML file of classes and their prompts
+    /// A file of classes and their prompts: .toml as the published sets, or .json as {"label": ["prompt", ...]}
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
     /// A published prompt set
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(PromptSet::task_names()))]
     pub task: Option<String>,
 }
 
@@ -142,11 +145,11 @@ pub struct ClassesArgs {
 /// No weights are needed: without --model, the recipe is `hf` at 448 pixels.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A picture; or a checkpoint on this machine: a folder or a .npz file
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// Take resolution and recipe from this model's configuration
-    #[arg(long, value_name = "MODEL")]
+    /// A picture; or a checkpoint on this machine: a folder or a .npz file [default: the checkpoint that --model names]
+    #[arg(value_name = "FILE", required_unless_present = "model")]
+    pub file: Option<PathBuf>,
+    /// The checkpoint to inspect; beside a picture, the one that its resolution and recipe are taken from
+    #[arg(long, value_name = "MODEL", env = "MEDSIGLIP_MODEL")]
     pub model: Option<ModelSource>,
     /// Height and width that the model sees, in pixels [default: the model's, else 448]
     #[arg(long, value_name = "PIXELS")]
@@ -213,7 +216,7 @@ pub struct CompletionsArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct SourceArgs {
-    /// A folder, a big_vision .npz file, or a hub id with an optional @revision
+    /// A folder, a big_vision .npz file, or a hub id: owner/name or owner/name@revision
     #[arg(long, value_name = "MODEL", env = "MEDSIGLIP_MODEL", default_value = DEFAULT_MODEL)]
     pub model: ModelSource,
     /// A second checkpoint that gives the pooling head and text tower that the first one lacks

@@ -324,14 +324,14 @@ impl Failed {
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Lets Ctrl-C finish the batch in work; a second Ctrl-C ends the process at once.
+/// Lets Ctrl-C finish what is in work (a batch, a file) and undo what is half done; a second Ctrl-C ends the process at once.
 pub fn stop_on_ctrl_c() {
     // A second handler in one process is no concern: there is one run a process.
     let _ = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        messages::say("stopping after this batch; again to stop at once");
+        messages::say("stopping; again to stop at once");
     });
 }
 

@@ -1,14 +1,16 @@
 //! What there is to do: the paths, patterns, lists and texts of the command line as one list of [`Item`]s.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::hash::Hash;
 use std::io::Read;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use crate::messages::{Failure, Result};
+use medsiglip::image::{Kind, SNIFF_BYTES, sniff};
+
+use crate::messages::{Failure, Result, count};
 
 /// One input: a picture file or a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,13 +54,65 @@ pub struct Inputs {
     pub items: Vec<Item>,
     /// How many were given again and left out.
     pub repeated: usize,
-    /// How many files of folders are no pictures and were left out.
-    pub skipped: usize,
+    /// Files of folders that were left out.
+    pub left_out: LeftOut,
+}
+
+/// How many files of folders were left out, and why.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Pictures of formats that cannot be read yet, by the format's name.
+    pub unsupported: BTreeMap<&'static str, usize>,
+    /// What is no picture.
+    pub others: usize,
+}
+
+impl LeftOut {
+    /// `3 dicom files, 1 gif file`; `None` where there are none.
+    pub fn unsupported(&self) -> Option<String> {
+        let kinds = self.unsupported.iter();
+        let parts: Vec<_> = kinds
+            .map(|(name, number)| count(*number, &format!("{name} file")))
+            .collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
+    fn add(&mut self, unsupported: Option<&'static str>) {
+        match unsupported {
+            Some(name) => *self.unsupported.entry(name).or_default() += 1,
+            None => self.others += 1,
+        }
+    }
 }
 
 /// Extensions of files that are pictures, or claim to be.
 const EXTENSIONS: [&str; 13] = [
     "png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp", "pnm", "pbm", "pgm", "ppm", "jpe", "jfif",
+];
+
+/// Extensions of picture formats that cannot be read yet, for files whose first bytes do not tell: slides, and what is
+/// packed, damaged, or of a format without a magic number.
+const UNSUPPORTED: [(&str, &str); 20] = [
+    ("dcm", "dicom"),
+    ("dicom", "dicom"),
+    ("nii", "nifti"),
+    ("nii.gz", "nifti"),
+    ("mha", "metaimage"),
+    ("mhd", "metaimage"),
+    ("nrrd", "nrrd"),
+    ("svs", "whole-slide"),
+    ("ndpi", "whole-slide"),
+    ("scn", "whole-slide"),
+    ("mrxs", "whole-slide"),
+    ("bif", "whole-slide"),
+    ("czi", "whole-slide"),
+    ("gif", "gif"),
+    ("jp2", "jpeg 2000"),
+    ("j2k", "jpeg 2000"),
+    ("jxl", "jpeg xl"),
+    ("heic", "heif"),
+    ("heif", "heif"),
+    ("avif", "avif"),
 ];
 
 impl Item {
@@ -108,7 +162,7 @@ pub fn gather(paths: &[PathBuf], texts: &[String]) -> Result<Inputs> {
 struct Found {
     images: Vec<PathBuf>,
     texts: Vec<String>,
-    skipped: usize,
+    left_out: LeftOut,
 }
 
 impl Found {
@@ -134,8 +188,11 @@ impl Found {
         for entry in walk {
             match entry {
                 Ok(entry) if !entry.file_type().is_file() => {}
-                Ok(entry) if is_picture(entry.path()) => self.images.push(entry.into_path()),
-                Ok(_) => self.skipped += 1,
+                Ok(entry) => match look(entry.path()) {
+                    Look::Picture => self.images.push(entry.into_path()),
+                    Look::Unsupported(name) => self.left_out.add(Some(name)),
+                    Look::Other => self.left_out.add(None),
+                },
                 // What cannot be read is listed like any other input that fails.
                 Err(error) => self.images.extend(error.path().map(Path::to_path_buf)),
             }
@@ -146,7 +203,7 @@ impl Found {
         let Self {
             images,
             texts,
-            skipped,
+            left_out,
         } = self;
         let first_missing = images.first().filter(|path| !exists(path));
         if let Some(path) = first_missing
@@ -168,14 +225,18 @@ impl Found {
             })
         }));
         if items.is_empty() {
-            return Err(Failure::argument("no pictures found, and no text given").hint(
+            let message = match left_out.unsupported() {
+                Some(files) => format!("no pictures found but {files}, not supported yet"),
+                None => "no pictures found, and no text given".to_owned(),
+            };
+            return Err(Failure::argument(message).hint(
                 "give picture files, folders that hold some, or texts; see `medsiglip help embed`",
             ));
         }
         Ok(Inputs {
             repeated: given - items.len(),
             items,
-            skipped,
+            left_out,
         })
     }
 }
@@ -203,7 +264,7 @@ fn expand(path: &Path, found: &mut Found) -> Result<()> {
         Failure::argument(format!("not a pattern: {}: {pattern}", error.msg))
             .hint("? and * stand for characters, ** for folders, [abc] for one of these")
     })?;
-    let before = (found.images.len(), found.skipped);
+    let before = (found.images.len(), found.left_out.clone());
     for entry in matches {
         match entry {
             Ok(path) if path.file_name().is_some_and(is_hidden) => {}
@@ -211,7 +272,7 @@ fn expand(path: &Path, found: &mut Found) -> Result<()> {
             Err(error) => found.images.push(error.path().to_path_buf()),
         }
     }
-    if before == (found.images.len(), found.skipped) {
+    if before == (found.images.len(), found.left_out.clone()) {
         return Err(
             Failure::argument(format!("no file matches the pattern {pattern}"))
                 .hint("patterns are relative to the current folder and match case"),
@@ -232,11 +293,31 @@ fn read_list(mut source: impl Read, found: &mut Found) -> Result<()> {
     if is_csv {
         return read_csv(text, found);
     }
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .for_each(|line| found.path(Path::new(line)));
+    let lines = (1..).zip(text.lines().map(str::trim));
+    let lines: Vec<(usize, &str)> = lines.filter(|(_, line)| !line.is_empty()).collect();
+    refuse_other_lists(&lines)?;
+    lines
+        .iter()
+        .for_each(|(_, line)| found.path(Path::new(line)));
     Ok(())
+}
+
+/// An error where `lines` (with their numbers) are rows of a table, or sentences, rather than paths. Such lines can
+/// hold patient data, and would be shown as files that are missing: no message may show one.
+fn refuse_other_lists(lines: &[(usize, &str)]) -> Result<()> {
+    let missing = |line: &str| !exists(Path::new(line));
+    let is_row = |line: &str| line.contains([',', ';', '\t']) && missing(line);
+    let message = if let Some((number, _)) = lines.iter().find(|(_, line)| is_row(line)) {
+        format!("standard input: line {number} is no file, and looks like a row of a table")
+    } else if !lines.is_empty() && lines.iter().all(|(_, line)| missing(line)) {
+        let lines = count(lines.len(), "line");
+        format!("standard input: none of its {lines} is a file or folder here")
+    } else {
+        return Ok(());
+    };
+    Err(Failure::argument(message).hint(
+        "give one path a line, or a CSV (with commas) whose first line names a column path, image or text",
+    ))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -277,33 +358,43 @@ fn read_csv(text: &str, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file of a folder is a picture: by its extension, else by its first bytes.
-fn is_picture(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .map(|e| e.to_string_lossy().to_ascii_lowercase());
-    extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str())) || has_picture_magic(path)
+/// What a file of a folder is.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    /// A picture, or a file whose extension claims that it is one.
+    Picture,
+    /// A picture of a format that cannot be read yet.
+    Unsupported(&'static str),
+    /// No picture.
+    Other,
 }
 
-fn has_picture_magic(path: &Path) -> bool {
-    let mut start = Vec::with_capacity(16);
-    let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut start));
-    read.is_ok() && is_picture_magic(&start)
+/// Looks at a file's name, then at its first bytes.
+fn look(path: &Path) -> Look {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_ascii_lowercase();
+    let has = |extension: &&str| {
+        let stem = name.strip_suffix(extension);
+        stem.is_some_and(|stem| stem.ends_with('.'))
+    };
+    if EXTENSIONS.iter().any(has) {
+        return Look::Picture;
+    }
+    let named = UNSUPPORTED.iter().find(|(extension, _)| has(extension));
+    match (first_bytes_show(path), named) {
+        (Kind::Unsupported(name), _) => Look::Unsupported(name),
+        // Many slides are TIFF.
+        (Kind::Unknown | Kind::Tiff, Some((_, name))) => Look::Unsupported(name),
+        (Kind::Unknown, None) => Look::Other,
+        _ => Look::Picture,
+    }
 }
 
-fn is_picture_magic(start: &[u8]) -> bool {
-    const MAGIC: [&[u8]; 7] = [
-        b"\x89PNG\r\n\x1a\n",
-        b"\xff\xd8\xff",
-        b"II*\0",
-        b"MM\0*",
-        b"II+\0",
-        b"MM\0+",
-        b"BM",
-    ];
-    let is_webp = start.starts_with(b"RIFF") && start.get(8..12) == Some(b"WEBP");
-    let is_pnm = matches!(start, [b'P', b'1'..=b'6', space, ..] if space.is_ascii_whitespace());
-    is_webp || is_pnm || MAGIC.iter().any(|magic| start.starts_with(magic))
+fn first_bytes_show(path: &Path) -> Kind {
+    let mut start = Vec::with_capacity(SNIFF_BYTES);
+    let read =
+        File::open(path).and_then(|file| file.take(SNIFF_BYTES as u64).read_to_end(&mut start));
+    read.map_or(Kind::Unknown, |_| sniff(&start))
 }
 
 fn is_hidden(name: &std::ffi::OsStr) -> bool {
@@ -332,9 +423,42 @@ mod tests {
 
     #[test]
     fn a_list_holds_one_path_a_line() {
-        let (images, texts) = listed("\u{feff}a.png\r\n\n  b, c.png \n");
-        assert_eq!(images, [Path::new("a.png"), Path::new("b, c.png")]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("b, c.png"), "").unwrap();
+        let (missing, there) = (path("a.png"), path("b, c.png"));
+        let list = format!(
+            "\u{feff}{}\r\n\n  {} \n",
+            missing.display(),
+            there.display()
+        );
+        let (images, texts) = listed(&list);
+        assert_eq!(images, [missing, there]);
         assert!(texts.is_empty());
+    }
+
+    #[test]
+    fn rows_and_sentences_are_no_list_and_are_not_shown() {
+        let cases = [
+            ("DOE JOHN,1950,a.png\nROE JANE,1960,b.png\n", "line 1"),
+            ("name;path\n\nDOE JOHN;a.png\n", "line 1"),
+            ("Cargo.toml\n\nDOE JOHN\ta.png\n", "line 3"),
+            ("Export\nDOE JOHN,a.png\n", "line 2"),
+            (
+                "DOE JOHN has a fracture\nROE JANE has none\n",
+                "none of its 2 lines",
+            ),
+        ];
+        for (text, expected) in cases {
+            let mut found = Found::default();
+            let failure = read_list(text.as_bytes(), &mut found).unwrap_err();
+            let told = format!("{failure:?}");
+            assert!(
+                told.contains(expected) && told.contains("column path"),
+                "{told}"
+            );
+            assert!(!told.contains("DOE") && !told.contains("Export"), "{told}");
+        }
     }
 
     #[test]
@@ -366,11 +490,27 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_known_by_their_first_bytes() {
-        assert!(is_picture_magic(b"P5\n2 2\n255\n"));
-        assert!(is_picture_magic(b"RIFF\0\0\0\0WEBPVP8 "));
-        assert!(!is_picture_magic(b"P7 not one"));
-        assert!(!is_picture_magic(b"hello"));
-        assert!(!is_picture_magic(b""));
+    fn files_are_known_by_their_names_and_first_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dicom = [0; 200];
+        dicom[128..132].copy_from_slice(b"DICM");
+        let cases = [
+            ("torn.PNG", &b""[..], Look::Picture),
+            ("scan", b"P5\n2 2\n255\n", Look::Picture),
+            ("slide.svs", b"II*\0", Look::Unsupported("whole-slide")),
+            ("page.tif", b"", Look::Picture),
+            ("IM0001", &dicom, Look::Unsupported("dicom")),
+            ("torn.dcm", b"", Look::Unsupported("dicom")),
+            ("brain.nii.gz", b"\x1f\x8b", Look::Unsupported("nifti")),
+            ("film.gif", b"GIF89a", Look::Unsupported("gif")),
+            ("notes.txt", b"hello", Look::Other),
+            ("archive.gz", b"\x1f\x8b", Look::Other),
+            ("png", b"", Look::Other),
+        ];
+        for (name, bytes, expected) in cases {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(look(&path), expected, "{name}");
+        }
     }
 }

@@ -110,9 +110,10 @@ impl From<Error> for Failure {
             Error::Hub(_) => Some("check the network, or give a folder: --model FOLDER"),
             Error::Gated { .. } => Some("or give a folder that holds the model: --model FOLDER"),
             Error::Limit { .. } => Some("if the input is trusted, raise the limit: --max-pixels"),
-            Error::BadCheckpoint(_) | Error::BadTensor { .. } => {
-                Some("`medsiglip inspect MODEL` shows what the checkpoint holds")
-            }
+            Error::BadCheckpoint(_) => Some("is the file whole? fetch the checkpoint again"),
+            Error::BadTensor { .. } => Some(
+                "are weights and config.json whole, and of one model? fetch the checkpoint again",
+            ),
             _ => None,
         };
         Self {
@@ -161,9 +162,8 @@ pub fn replace_panic_hook() {
     }));
 }
 
-/// Warns about a text that the model reads only the beginning of. `shown` is what messages call it, never the text.
-pub fn warn_truncated(shown: &str) {
-    say(format_args!(
-        "warning: longer than the model reads, its end is ignored: {shown}"
-    ));
+/// The warning about a text that the model reads only the beginning of. `shown` is what messages call it, never the
+/// text.
+pub fn truncated(shown: impl Display) -> String {
+    format!("warning: longer than the model reads, its end is ignored: {shown}")
 }

@@ -1,10 +1,10 @@
 //! The progress bar: on a terminal, and only where the work takes long.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::messages;
 
@@ -55,9 +55,9 @@ impl Progress {
         if messages::is_quiet() {
             return;
         }
-        let style = "{bar:30} {human_pos}/{human_len}  {per_sec}  {eta} left";
+        let style = "{bar:30} {human_pos}/{human_len}  {rate}  {eta} left";
         if let Ok(style) = ProgressStyle::with_template(style) {
-            self.bar.set_style(style);
+            self.bar.set_style(style.with_key("rate", rate));
         }
         // Draws nothing where standard error is no terminal.
         self.bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -71,6 +71,11 @@ pub fn steps() -> ProgressBar {
     }
     // Draws nothing where standard error is no terminal.
     ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+}
+
+/// `12.3/s`.
+fn rate(state: &ProgressState, out: &mut dyn Write) {
+    let _ = write!(out, "{:.1}/s", state.per_sec());
 }
 
 /// Shows how the download of a checkpoint's file gets on.

@@ -133,8 +133,11 @@ pub fn load(
             "note: {times} given again: each distinct one is done once"
         ));
     }
-    if inputs.skipped > 0 {
-        let files = count(inputs.skipped, "file");
+    if let Some(files) = inputs.left_out.unsupported() {
+        messages::say(format_args!("warning: {files} left out: not supported yet"));
+    }
+    if inputs.left_out.others > 0 {
+        let files = count(inputs.left_out.others, "file");
         messages::note(format_args!("note: {files} left out: no picture"));
     }
     let model = model.load(pixels, texts)?;
@@ -447,9 +450,7 @@ fn told(items: &[Item], outcomes: &[Outcome]) -> Vec<String> {
             lines.push(format!("warning: {warning}: {shown}"));
         }
         if outcome.about.truncated {
-            lines.push(format!(
-                "warning: longer than the model reads, its end is ignored: {shown}"
-            ));
+            lines.push(messages::truncated(&shown));
         }
         if let Err(failed) = &outcome.embedding {
             let (code, message) = (&failed.code, &failed.message);

@@ -228,6 +228,26 @@ fn the_container_reads_palettes_as_gray_and_cmyk_as_rgb() {
     assert!(found, "the first three inks of the first two pixels");
 }
 
+/// Found by fuzzing: the BMP decoder panicked on compressed indices.
+#[test]
+fn a_run_length_bmp_is_read_but_for_the_container() {
+    let mut bmp = b"BM\0\0\0\0\0\0\0\0\x3e\0\0\0\x28\0\0\0".to_vec();
+    let numbers = [2_u32, 1, 1 | 8 << 16, 1, 4, 0, 0, 2, 0];
+    bmp.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+    bmp.extend([1, 2, 3, 0, 40, 50, 60, 0]); // two colours, blue first
+    bmp.extend([2, 1, 0, 1]); // two pixels of the second, end
+    let picture = decode(&bmp, &DecodeOptions::default()).unwrap();
+    assert_eq!(
+        picture.samples(),
+        &Samples::U8(vec![60, 50, 40, 60, 50, 40])
+    );
+    let compat = DecodeOptions {
+        container_compat: true,
+        ..DecodeOptions::default()
+    };
+    assert_eq!(decode(&bmp, &compat).unwrap_err().code(), "UNSUPPORTED");
+}
+
 #[test]
 fn what_was_dropped_is_recorded() {
     for (name, word) in [

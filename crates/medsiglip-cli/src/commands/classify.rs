@@ -44,7 +44,7 @@ pub fn run(args: &ClassifyArgs) -> Result<Exit> {
     zero_shot
         .truncated()
         .iter()
-        .for_each(|text| messages::warn_truncated(text));
+        .for_each(|place| messages::say(messages::truncated(place)));
     if format != ClassifyFormat::Table {
         messages::note(format_args!("note: {NOT_CLINICAL}"));
     }
@@ -68,13 +68,10 @@ pub fn run(args: &ClassifyArgs) -> Result<Exit> {
 
 fn prompts(classes: &ClassesArgs) -> Result<PromptSet> {
     if let Some(name) = &classes.task {
-        let known = PromptSet::task_names().join(", ");
-        return PromptSet::task(name)
-            .map_err(|error| Failure::from(error).hint(format!("known tasks: {known}")));
+        return Ok(PromptSet::task(name)?);
     }
     if let Some(path) = &classes.prompts {
-        let text = std::fs::read_to_string(path).map_err(|e| Failure::io("read", path, e))?;
-        return Ok(PromptSet::from_toml(&text)?);
+        return Ok(PromptSet::from_file(path)?);
     }
     let labels: Vec<&str> = classes.labels.iter().map(|label| label.trim()).collect();
     Ok(PromptSet::from_labels(&labels)?)

@@ -2,9 +2,11 @@
 
 use std::num::NonZeroU64;
 
+use medsiglip::Error;
 use medsiglip::checkpoint::{self, Checkpoint, SaveOptions};
 
 use crate::args::ConvertArgs;
+use crate::batches;
 use crate::messages::{self, Exit, Failure, Result};
 
 /// Writes the folder.
@@ -14,11 +16,20 @@ pub fn run(args: &ConvertArgs) -> Result<Exit> {
     let options = SaveOptions {
         dtype: args.source.dtype,
         max_shard_bytes: args.max_shard_size.map(NonZeroU64::get),
-        stop: None,
+        stop: Some(batches::is_stopped),
     };
-    checkpoint::save(&checkpoint, &args.output, &options)?;
-    messages::note(format_args!("wrote {}", args.output.display()));
-    Ok(Exit::Done)
+    batches::stop_on_ctrl_c();
+    match checkpoint::save(&checkpoint, &args.output, &options) {
+        Err(Error::Interrupted) => {
+            messages::say("stopped: nothing was written");
+            Ok(Exit::Interrupted)
+        }
+        result => {
+            result?;
+            messages::note(format_args!("wrote {}", args.output.display()));
+            Ok(Exit::Done)
+        }
+    }
 }
 
 /// An error where the folder holds something: a checkpoint must not be mixed with another one's files.

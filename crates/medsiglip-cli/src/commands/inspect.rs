@@ -30,11 +30,15 @@ impl Serialize for Facts {
     }
 }
 
-/// Tells what `args.file` is.
+/// Tells what the file is, or without one what the model is.
 pub fn run(args: &InspectArgs) -> Result<Exit> {
-    let facts = match checkpoint_source(&args.file)? {
-        Some(source) => checkpoint(args, &source)?,
-        None => picture(args)?,
+    let facts = match (&args.file, &args.model) {
+        (Some(file), _) => match checkpoint_source(file)? {
+            Some(source) => checkpoint(args, &source)?,
+            None => picture(args, file)?,
+        },
+        (None, Some(model)) => checkpoint(args, model)?,
+        (None, None) => return Err(Failure::argument("inspect: expected a file or --model")),
     };
     let text = match args.format {
         InspectFormat::Json => json_line(&facts)?,
@@ -61,18 +65,18 @@ fn checkpoint_source(path: &Path) -> Result<Option<ModelSource>> {
     Ok(is_checkpoint.then(|| ModelSource::Local(path.to_path_buf())))
 }
 
-fn picture(args: &InspectArgs) -> Result<Facts> {
+fn picture(args: &InspectArgs, file: &Path) -> Result<Facts> {
     if let Some(view) = &args.output {
         refuse_existing(view, args.overwrite)?;
     }
     let preprocessor = preprocessor(args)?;
-    let picture = open_with(&args.file, &args.pixels.decode_options(&preprocessor))?;
+    let picture = open_with(file, &args.pixels.decode_options(&preprocessor))?;
     let view = preprocessor.view(&picture)?;
     if let Some(path) = &args.output {
         write_file(path, args.overwrite, &png(&view, preprocessor.size())?)?;
         messages::note(format_args!("wrote {}", path.display()));
     }
-    Ok(picture_facts(args, &picture, &preprocessor))
+    Ok(picture_facts(file, &picture, &preprocessor))
 }
 
 fn preprocessor(args: &InspectArgs) -> Result<Preprocessor> {
@@ -97,14 +101,14 @@ fn open_options(args: &InspectArgs) -> OpenOptions {
     }
 }
 
-fn picture_facts(args: &InspectArgs, picture: &Picture, preprocessor: &Preprocessor) -> Facts {
+fn picture_facts(file: &Path, picture: &Picture, preprocessor: &Preprocessor) -> Facts {
     let source = picture.source();
     let bits = match picture.samples() {
         Samples::U8(_) => 8,
         Samples::U16(_) => 16,
     };
     Facts(vec![
-        ("id", json!(args.file.to_string_lossy())),
+        ("id", json!(file.to_string_lossy())),
         ("kind", json!("picture")),
         ("format", json!(source.format)),
         ("stored", json!(source.color)),

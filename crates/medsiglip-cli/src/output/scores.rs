@@ -18,7 +18,8 @@ use crate::messages::{Failure, Result};
 /// Stands wherever a person sees a score.
 pub const NOT_CLINICAL: &str = "not for clinical use";
 
-/// Writes `{"id", "kind", "scores": [{"label", ...}], "note", "provenance"}` or the error of a failed item.
+/// Writes `{"id", "kind", "scores": [{"label", ...}], "softmax_over", "note", "provenance"}` or the error of a failed
+/// item.
 pub struct JsonlScores<'a> {
     zero_shot: &'a ZeroShot,
     sink: Sink,
@@ -30,6 +31,7 @@ struct Line<'a> {
     id: &'a str,
     kind: &'static str,
     scores: &'a [ClassScore],
+    softmax_over: &'static str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     warnings: &'a [String],
     note: &'static str,
@@ -61,6 +63,7 @@ impl Writer for JsonlScores<'_> {
                         id: &item.id(),
                         kind: item.kind(),
                         scores: &score(self.zero_shot, embedding)?,
+                        softmax_over: softmax_over(self.zero_shot),
                         warnings: &outcome.about.warnings,
                         note: NOT_CLINICAL,
                         provenance: &self.provenance,
@@ -172,7 +175,8 @@ impl Writer for TableScores<'_> {
     fn write(&mut self, items: &[Item], outcomes: &[Outcome]) -> Result<()> {
         for (item, outcome) in items.iter().zip(outcomes) {
             if let Ok(embedding) = &outcome.embedding {
-                let table = table(score(self.zero_shot, embedding)?);
+                let scores = score(self.zero_shot, embedding)?;
+                let table = table(scores, softmax_over(self.zero_shot));
                 writeln!(self.sink, "{}\n{table}\nNot for clinical use.\n", item.id())
                     .map_err(Failure::stdout)?;
             }
@@ -190,11 +194,12 @@ impl Writer for TableScores<'_> {
     }
 }
 
-fn table(mut scores: Vec<ClassScore>) -> Table {
+fn table(mut scores: Vec<ClassScore>, softmax_over: &str) -> Table {
     scores.sort_by(|a, b| b.softmax.total_cmp(&a.softmax));
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
-    table.set_header(["label", "cosine", "probability", "softmax"]);
+    let softmax = format!("softmax over {softmax_over}");
+    table.set_header(["label", "cosine", "probability", &softmax]);
     for score in scores {
         table.add_row([
             score.label,
@@ -207,6 +212,10 @@ fn table(mut scores: Vec<ClassScore>) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+fn softmax_over(zero_shot: &ZeroShot) -> &'static str {
+    zero_shot.prompts().kind.softmax_over()
 }
 
 fn score(zero_shot: &ZeroShot, embedding: &[f32]) -> Result<Vec<ClassScore>> {

@@ -163,26 +163,6 @@ fn every_input_is_done_once() {
 }
 
 #[test]
-fn standard_input_is_a_list_or_a_csv() {
-    let folder = Folder::with_pictures(2);
-    let list = folder
-        .run_with_input(&["embed", "-"], "scans/001.png\n\nscans/000.png\n")
-        .expect(0);
-    assert_eq!(
-        column(&list.json(), "id"),
-        ["scans/001.png", "scans/000.png"]
-    );
-    let csv = "case,path,text\n1,scans/000.png,\"chest, frontal\"\n2,,knee\n";
-    let answer = folder.run_with_input(&["embed", "-"], csv).expect(0);
-    let lines = answer.json();
-    assert_eq!(
-        column(&lines, "id"),
-        ["scans/000.png", "chest, frontal", "knee"]
-    );
-    assert_eq!(column(&lines, "kind"), ["image", "text", "text"]);
-}
-
-#[test]
 fn long_texts_are_warned_about() {
     let folder = Folder::new();
     let long = "lung ".repeat(200);

@@ -1,6 +1,6 @@
 //! `inspect`, `convert`, `completions` and `--version`.
 
-use crate::folder::{Folder, TINY, embedding};
+use crate::folder::{Folder, TINY, answer, embedding};
 
 #[test]
 fn a_picture_is_described_and_its_view_written() {
@@ -13,7 +13,12 @@ fn a_picture_is_described_and_its_view_written() {
         "--output",
         "view.png",
     ];
-    let facts = &folder.run(&args).expect(0).json()[0];
+    let run = || {
+        let mut command = folder.command(&args);
+        command.env_remove("MEDSIGLIP_MODEL");
+        answer(command.output().unwrap())
+    };
+    let facts = &run().expect(0).json()[0];
     assert_eq!(facts["format"], "png");
     assert_eq!(
         (&facts["width"], &facts["height"]),
@@ -25,7 +30,7 @@ fn a_picture_is_described_and_its_view_written() {
     );
     let view = image::open(folder.path("view.png")).unwrap();
     assert_eq!((view.width(), view.height()), (448, 448));
-    assert!(folder.run(&args).expect(2).stderr.contains("--overwrite"));
+    assert!(run().expect(2).stderr.contains("--overwrite"));
 }
 
 #[test]
@@ -42,6 +47,27 @@ fn the_view_is_at_the_models_resolution() {
         ])
         .expect(0);
     assert_eq!(image::open(folder.path("view.png")).unwrap().width(), 56);
+}
+
+#[test]
+fn without_a_file_the_model_is_described() {
+    let folder = Folder::with_pictures(1);
+    let inspect = |model: Option<&str>, more: &[&str]| {
+        let mut command = folder.command(&[&["inspect", "--format", "json"], more].concat());
+        match model {
+            Some(model) => command.env("MEDSIGLIP_MODEL", model),
+            None => command.env_remove("MEDSIGLIP_MODEL"),
+        };
+        answer(command.output().unwrap())
+    };
+    let by_path = inspect(None, &[TINY]).expect(0).stdout;
+    assert_eq!(inspect(None, &["--model", TINY]).expect(0).stdout, by_path);
+    assert_eq!(inspect(Some(TINY), &[]).expect(0).stdout, by_path);
+    let picture = inspect(Some(TINY), &["scans/000.png"]).expect(0).json();
+    assert_eq!(picture[0]["resolution"], 56);
+    let picture = inspect(None, &["scans/000.png"]).expect(0).json();
+    assert_eq!(picture[0]["resolution"], 448);
+    assert!(inspect(None, &[]).expect(2).stderr.contains("FILE"));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod folder;
 mod embed;
+mod inputs;
+mod options;
 mod output;
 mod resume;
 mod classify;

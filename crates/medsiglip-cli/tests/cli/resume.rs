@@ -129,6 +129,101 @@ fn a_run_that_failed_fast_goes_on_when_the_input_is_mended() {
     assert_eq!(folder.read("out.jsonl"), folder.read("whole.jsonl"));
 }
 
+#[test]
+fn a_picture_that_was_changed_after_it_was_done_is_refused() {
+    let folder = Folder::with_pictures(4);
+    folder.write("scans/002.png", "");
+    folder.run(&args("out.jsonl", &["--fail-fast"])).expect(1);
+    let kept = folder.read("out.jsonl.part");
+    folder.picture("scans/000.png", 77);
+    let answer = folder.run(&args("out.jsonl", &["--resume"])).expect(2);
+    assert!(
+        answer.stderr.contains("cannot resume") && answer.stderr.contains("000.png"),
+        "{answer:#?}"
+    );
+    assert_eq!(folder.read("out.jsonl.part"), kept);
+    assert!(!folder.exists("out.jsonl"));
+}
+
+#[test]
+fn what_could_not_be_read_is_tried_again() {
+    let folder = Folder::with_pictures(3);
+    let run = |output: &str, more: &[&str], code| {
+        let paths = ["embed", "share/later.png", "scans"];
+        let rest = ["--batch-size", "1", "--output", output];
+        let answer = folder.run(&[&paths[..], &rest, more].concat());
+        answer.expect(code)
+    };
+    run("out.csv", &["--fail-fast"], 2);
+    // Still away: it fails again, is listed once, and the others are done.
+    run("gone.csv", &["--fail-fast"], 2);
+    let answer = run("gone.csv", &["--resume"], 1);
+    assert_eq!(answer.stderr.matches("error[IO_ERROR]").count(), 1);
+    assert_eq!(folder.text("gone.csv").lines().count(), 1 + 3);
+    folder.picture("share/later.png", 9);
+    run("out.csv", &["--resume"], 0);
+    run("whole.csv", &[], 0);
+    assert_eq!(folder.read("out.csv"), folder.read("whole.csv"));
+}
+
+/// A shell that lets no file grow beyond `blocks` of 512 bytes, as a full disk does.
+#[cfg(unix)]
+fn on_a_full_disk(folder: &Folder, blocks: usize, args: &[&str]) -> Answer {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let binary = folder.command(&[]);
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(script)
+        .arg(binary.get_program())
+        .args(args);
+    let names = binary.get_envs();
+    shell.envs(names.filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(folder.path("."));
+    answer(shell.output().unwrap())
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_costs_no_work() {
+    let folder = Folder::with_pictures(20);
+    folder.run(&args("whole.csv", &[])).expect(0);
+    let whole = folder.read("whole.csv");
+    // First the journal has no room, then the output, which is longer.
+    for (blocks, hint) in [(6, "finished work is kept"), (24, "all work is kept")] {
+        let answer = on_a_full_disk(&folder, blocks, &args("out.csv", &["--resume"])).expect(2);
+        assert!(
+            answer.stderr.contains("error[IO_ERROR]: cannot write") && answer.stderr.contains(hint),
+            "{blocks}: {answer:#?}"
+        );
+        assert!(folder.exists("out.csv.part") && !folder.exists("out.csv"));
+    }
+    let answer = folder.run(&args("out.csv", &["--resume"])).expect(0);
+    assert!(
+        answer.stderr.contains("note: resuming: 21 of 21"),
+        "{answer:#?}"
+    );
+    assert_eq!(folder.read("out.csv"), whole);
+    let names = folder.outputs();
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.contains("part") || name.starts_with(".tmp"))
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_conversion_without_room_leaves_nothing() {
+    let folder = Folder::new();
+    let answer = on_a_full_disk(&folder, 24, &["convert", "--output", "copy"]).expect(2);
+    assert!(
+        answer.stderr.contains("error[IO_ERROR]: cannot write"),
+        "{answer:#?}"
+    );
+    assert!(folder.outputs().is_empty(), "{:?}", folder.outputs());
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_keeps_what_is_done_and_says_how_to_go_on() {

@@ -8,7 +8,10 @@ use crate::{Error, Result};
 
 /// Where a checkpoint is.
 ///
-/// A text is read as a path where something is there, else as a hub id: `owner/name` or `owner/name@revision`.
+/// A text is read as a path where something is there, else as a hub id: exactly `owner/name` or
+/// `owner/name@revision`, in the hub's own characters. Where a folder or file `owner` is at hand, `owner/name` is a
+/// mistyped path: an error, so that the names of local folders, which can hold a patient's, are not asked for on the
+/// hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelSource {
     /// A folder, or a big_vision `.npz` file.
@@ -36,21 +39,20 @@ impl FromStr for ModelSource {
             return Ok(Self::Local(text.into()));
         }
         let (repo, revision) = text.split_once('@').unwrap_or((text, MAIN));
-        let is_hub_id = repo
-            .split_once('/')
-            .is_some_and(|(owner, name)| is_hub_name(owner) && is_hub_name(name))
-            && !repo.ends_with(".npz")
-            && !repo.ends_with(".safetensors");
-        if is_hub_id && is_revision(revision) {
-            return Ok(Self::Hub {
+        let owner = owner(repo).filter(|_| is_revision(revision));
+        match owner {
+            Some(owner) if Path::new(owner).exists() => Err(Error::BadArgument(format!(
+                "model: no such folder or file (not taken for a hub id, because {owner:?} is on this machine): {text}"
+            ))),
+            Some(_) => Ok(Self::Hub {
                 repo: repo.to_owned(),
                 revision: revision.to_owned(),
-            });
+            }),
+            None => Err(Error::BadArgument(format!(
+                "model: no such folder or file, and not a hub id such as {DEFAULT_MODEL} or {DEFAULT_MODEL}@main: \
+                 {text}"
+            ))),
         }
-        Err(Error::BadArgument(format!(
-            "model: expected an existing folder or .npz file, or a hub id such as {DEFAULT_MODEL} \
-             or {DEFAULT_MODEL}@main, got {text:?}, which is neither"
-        )))
     }
 }
 
@@ -62,6 +64,13 @@ impl fmt::Display for ModelSource {
             Self::Hub { repo, revision } => write!(f, "{repo}@{revision}"),
         }
     }
+}
+
+/// The owner of a hub id; `None` where `repo` is none.
+fn owner(repo: &str) -> Option<&str> {
+    let (owner, name) = repo.split_once('/')?;
+    let is_file = name.ends_with(".npz") || name.ends_with(".safetensors");
+    (is_hub_name(owner) && is_hub_name(name) && !is_file).then_some(owner)
 }
 
 /// The hub's rule for the two parts of an id: letters, digits, `-`, `_`, `.`, no dots or dashes at the ends or doubled.
@@ -118,6 +127,18 @@ mod tests {
             assert_eq!(parse(id).unwrap().to_string(), id);
         }
         assert_eq!(parse("a/b@main").unwrap().to_string(), "a/b");
+    }
+
+    #[test]
+    fn a_path_below_something_that_exists_is_no_hub_id() {
+        // Tests run in the crate's folder, which has `src`.
+        for text in ["src/medsiglip", "src/medsiglip@v1", "Cargo.toml/model"] {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.code(), "BAD_ARGUMENT", "{text}");
+            let told = error.to_string();
+            assert!(told.starts_with("model: no such folder or file"), "{told}");
+            assert!(told.ends_with(text), "{told}");
+        }
     }
 
     #[test]

@@ -18,6 +18,13 @@ pub(super) fn decode_bmp(bytes: &[u8], options: &DecodeOptions) -> Result<Raw> {
     let palette = decoder.get_palette().map(<[[u8; 3]]>::to_vec);
     let black_and_white = palette.as_deref() == Some(&[[0; 3], [255; 3]]);
     if options.container_compat && palette.is_some() && !black_and_white {
+        if is_run_length(bytes) {
+            // The decoder would panic: it has no room for colours where it writes indices.
+            return Err(Error::Unsupported(
+                "bmp: run-length compressed palette under the recipe container; use another recipe"
+                    .into(),
+            ));
+        }
         decoder = open()?;
         decoder.set_indexed_color(true);
         let mut raw = read("bmp", decoder, options)?;
@@ -31,6 +38,12 @@ pub(super) fn decode_bmp(bytes: &[u8], options: &DecodeOptions) -> Result<Raw> {
         raw.color = "palette8".into();
     }
     Ok(raw)
+}
+
+/// Whether the second header's compression is `BI_RLE8` (1) or `BI_RLE4` (2).
+fn is_run_length(bytes: &[u8]) -> bool {
+    let has_compression = bytes.get(14).is_some_and(|size| *size >= 40);
+    has_compression && matches!(bytes.get(30..34), Some([1 | 2, 0, 0, 0]))
 }
 
 pub(super) fn decode_webp(bytes: &[u8], options: &DecodeOptions) -> Result<Raw> {

@@ -19,7 +19,8 @@ pub enum Kind {
     WebP,
     /// PBM, PGM, PPM and PAM.
     Pnm,
-    /// A picture format that [`super::decode`] refuses, by its name: `dicom`, `nifti`, `gif`, `jpeg 2000`, `jpeg xl`, `heif` or `avif`.
+    /// A picture format that [`super::decode`] refuses, by its name: `dicom`, `nifti`, `nrrd`, `whole-slide` (Zeiss),
+    /// `gif`, `jpeg 2000`, `jpeg xl`, `heif` or `avif`.
     Unsupported(&'static str),
     /// None of these.
     Unknown,
@@ -51,8 +52,10 @@ pub fn sniff(bytes: &[u8]) -> Kind {
 
 fn unsupported(start: &[u8]) -> Option<&'static str> {
     match start {
-        _ if start.get(128..132) == Some(b"DICM") => Some("dicom"),
+        _ if start.get(128..132) == Some(b"DICM") || is_bare_dicom(start) => Some("dicom"),
         _ if is_nifti(start) => Some("nifti"),
+        _ if start.starts_with(b"NRRD000") => Some("nrrd"),
+        _ if start.starts_with(b"ZISRAWFILE") => Some("whole-slide"),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("gif"),
         [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
             Some("jpeg 2000")
@@ -115,6 +118,22 @@ fn skip_space(mut rest: &[u8]) -> &[u8] {
     }
 }
 
+/// DICOM without the preamble of DICOM PS3.10 section 7.1: the data set begins at once, with an element of group 2
+/// or 8 that has a value representation, or one of group 8 that has a short value (PS3.5 sections 7.1.2 and 7.1.3).
+fn is_bare_dicom(start: &[u8]) -> bool {
+    let is_known = |vr: &[u8; 2]| {
+        let first = [
+            b"UL", b"OB", b"UI", b"SH", b"CS", b"LO", b"DA", b"TM", b"AE",
+        ];
+        first.contains(&vr)
+    };
+    match start {
+        [2 | 8, 0, _, 0, a, b, ..] | [0, 2 | 8, 0, _, a, b, ..] if is_known(&[*a, *b]) => true,
+        [8, 0, 0 | 1 | 5 | 8 | 0x16, 0, 1..=64, 0, 0, 0, ..] => true,
+        _ => false,
+    }
+}
+
 /// NIfTI 1 (and Analyze): header size 348 and 1 to 7 dimensions, in either byte order. NIfTI 2 has a magic number.
 fn is_nifti(start: &[u8]) -> bool {
     let dimensions = start.get(40..42);
@@ -167,6 +186,7 @@ mod tests {
             b"P7\nnotes",
             b"\0\0\0\x20ftypisom",
             b"GIF80 is a code",
+            b"\x08\0\x05\0and more",
             b"RIFF\0\0\0\0WAVE",
             b"",
         ] {
@@ -183,7 +203,12 @@ mod tests {
         nifti[40] = 3;
         for (bytes, name) in [
             (&dicom[..], "dicom"),
+            (b"\x08\0\x05\0CS\x0a\0ISO_IR 100", "dicom"),
+            (b"\0\x08\0\x05CS\0\x0aISO_IR 100", "dicom"),
+            (b"\x08\0\x05\0\x0a\0\0\0ISO_IR 100", "dicom"),
             (&nifti, "nifti"),
+            (b"NRRD0004\n", "nrrd"),
+            (b"ZISRAWFILE\0\0", "whole-slide"),
             (b"\x1c\x02\0\0n+2\0\r\n\x1a\n", "nifti"),
             (b"GIF89a", "gif"),
             (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg 2000"),

@@ -1,6 +1,6 @@
 //! TIFF to [`Raw`]: the first page, 1 to 16 bits, gray, RGB, alpha, CMYK and palettes; JPEG inside TIFF.
 //!
-//! Refused by name: Lab, float, signed and 32-bit samples, `YCbCr` that is not JPEG, Aperio slides.
+//! Refused by name: Lab, float, signed and 32-bit samples, `YCbCr` that is not JPEG, whole-slide files.
 
 use std::io::Cursor;
 
@@ -38,8 +38,8 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Raw> {
 fn open<'a>(bytes: &'a [u8], options: &DecodeOptions) -> Result<TiffDecoder<'a>> {
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(bad_tiff)?;
     let (width, height) = decoder.dimensions().map_err(bad_tiff)?;
-    options.limits.check_pixels(width, height)?;
     refuse_slides(&mut decoder)?;
+    options.limits.check_pixels(width, height)?;
     let limit = usize::try_from(options.limits.max_pixels.saturating_mul(8)).unwrap_or(usize::MAX);
     let mut limits = Limits::default();
     limits.decoding_buffer_size = limit;
@@ -127,15 +127,30 @@ fn adapt(raw: &mut Raw, decoder: &mut TiffDecoder, container_compat: bool) -> Re
 }
 
 fn refuse_slides(decoder: &mut TiffDecoder) -> Result<()> {
-    let description = decoder
-        .get_tag_ascii_string(Tag::ImageDescription)
-        .unwrap_or_default();
+    let Some(maker) = slide_maker(decoder) else {
+        return Ok(());
+    };
+    Err(Error::Unsupported(format!(
+        "whole-slide file ({maker}): recognised, but slides are not supported yet; cut tiles from it first"
+    )))
+}
+
+/// Who made the slide that the file is, as OpenSlide tells them apart; `None` for any other TIFF.
+fn slide_maker(decoder: &mut TiffDecoder) -> Option<&'static str> {
+    /// "Source lens" of NDPI, which every such file has.
+    const HAMAMATSU: Tag = Tag::Unknown(65420);
+    let mut text = |tag| decoder.get_tag_ascii_string(tag).unwrap_or_default();
+    let (description, software) = (text(Tag::ImageDescription), text(Tag::Software));
     if description.starts_with("Aperio") {
-        return Err(Error::Unsupported(
-            "whole-slide file (Aperio): recognised, but slides are not supported yet; cut tiles from it first".into(),
-        ));
+        Some("Aperio")
+    } else if description.contains("www.leica-microsystems.com/scn") {
+        Some("Leica")
+    } else if software.starts_with("Philips DP") {
+        Some("Philips")
+    } else {
+        let tag = decoder.find_tag(HAMAMATSU);
+        tag.is_ok_and(|tag| tag.is_some()).then_some("Hamamatsu")
     }
-    Ok(())
 }
 
 fn layout(decoder: &mut TiffDecoder, is_jpeg: bool) -> Result<(Layout, u8)> {
@@ -263,5 +278,45 @@ pub(super) fn bad_tiff(error: TiffError) -> Error {
             Error::BadImage("tiff: a table or strip is larger than its picture allows".into())
         }
         other => Error::BadImage(format!("tiff: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tiff::encoder::{TiffEncoder, colortype::Gray8};
+
+    use super::*;
+
+    /// A picture of one pixel that has `tag`.
+    fn tagged(tag: Tag, text: &str) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        let mut encoder = TiffEncoder::new(&mut bytes).unwrap();
+        let mut page = encoder.new_image::<Gray8>(1, 1).unwrap();
+        page.encoder().write_tag(tag, text).unwrap();
+        page.write_data(&[7]).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn slides_are_refused_by_their_makers() {
+        let scn = "<scn xmlns=\"http://www.leica-microsystems.com/scn/2010/10/01\">";
+        let cases = [
+            (Tag::ImageDescription, "Aperio Image Library v11", "Aperio"),
+            (Tag::ImageDescription, scn, "Leica"),
+            (Tag::Software, "Philips DP v1.0", "Philips"),
+            (Tag::Unknown(65420), "20", "Hamamatsu"),
+        ];
+        for (tag, text, maker) in cases {
+            let bytes = tagged(tag, text);
+            let error = decode(&bytes, &DecodeOptions::default()).unwrap_err();
+            assert_eq!(error.code(), "UNSUPPORTED");
+            let told = error.to_string();
+            assert!(
+                told.starts_with(&format!("whole-slide file ({maker})")),
+                "{told}"
+            );
+        }
+        let bytes = tagged(Tag::Software, "a scanner");
+        assert!(decode(&bytes, &DecodeOptions::default()).is_ok());
     }
 }

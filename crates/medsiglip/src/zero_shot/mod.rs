@@ -8,7 +8,8 @@
 mod prompts;
 mod scores;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 pub use prompts::{ClassPrompts, PromptKind, PromptSet};
 pub use scores::{ClassScore, Classifier};
@@ -22,7 +23,22 @@ use crate::{Error, Result};
 pub struct ZeroShot {
     set: PromptSet,
     classifier: Classifier,
-    truncated: Vec<String>,
+    truncated: Vec<PromptPlace>,
+}
+
+/// Where a prompt stands in its set, each from 1. It names the prompt in messages, which never show texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptPlace {
+    /// Which class.
+    pub class: usize,
+    /// Which of its prompts, those for its presence first.
+    pub prompt: usize,
+}
+
+impl fmt::Display for PromptPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "prompt {} of class {}", self.prompt, self.class)
+    }
 }
 
 impl ZeroShot {
@@ -34,10 +50,11 @@ impl ZeroShot {
         set.check().map_err(Error::BadArgument)?;
         let prompts = set.distinct_prompts();
         let (ids, cut) = model.tokenize(&prompts)?;
-        let truncated = cut
+        let cut = cut
             .iter()
-            .filter_map(|index| prompts.get(*index).map(|prompt| (*prompt).to_owned()))
+            .filter_map(|index| prompts.get(*index).copied())
             .collect();
+        let truncated = places(&set, &cut);
         let embeddings = model.encode_tokens(&ids)?.normalized();
         let row_of: HashMap<&str, usize> = prompts.iter().copied().zip(0..).collect();
         let rows = |prompts: &[String]| -> Vec<usize> {
@@ -73,8 +90,8 @@ impl ZeroShot {
         &self.classifier
     }
 
-    /// Prompts that were too long for the text tower and lost their end.
-    pub fn truncated(&self) -> &[String] {
+    /// Places of the prompts that were too long for the text tower and lost their end.
+    pub fn truncated(&self) -> &[PromptPlace] {
         &self.truncated
     }
 
@@ -85,4 +102,16 @@ impl ZeroShot {
     pub fn scores(&self, images: &Embeddings) -> Result<Vec<Vec<ClassScore>>> {
         self.classifier.scores(images)
     }
+}
+
+/// Every place in `set` of one of `prompts`.
+fn places(set: &PromptSet, prompts: &HashSet<&str>) -> Vec<PromptPlace> {
+    let classes = set.classes.iter().zip(1..);
+    classes
+        .flat_map(|(class, at)| {
+            let own = class.present.iter().chain(&class.absent).zip(1..);
+            own.filter(|(prompt, _)| prompts.contains(prompt.as_str()))
+                .map(move |(_, prompt)| PromptPlace { class: at, prompt })
+        })
+        .collect()
 }

@@ -82,6 +82,16 @@ pub enum PromptKind {
     BinaryPerFinding,
 }
 
+impl PromptKind {
+    /// What a class's softmax share is a share of: `classes`, or `present and absent`.
+    pub fn softmax_over(self) -> &'static str {
+        match self {
+            Self::Multiclass => "classes",
+            Self::BinaryPerFinding => "present and absent",
+        }
+    }
+}
+
 /// One class.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -17,7 +17,8 @@ pub struct ClassScore {
     pub logit: f32,
     /// `sigmoid(logit)`: whether image and class belong together, whatever the other classes.
     pub probability: f32,
-    /// Share of this class among the classes of the set (or of present against absent); sums to 1.
+    /// Where one class is right: its share among the classes, which sum to 1. Where each class is present or absent:
+    /// the share of its presence against its absence, whatever the other classes.
     pub softmax: f32,
 }
 

@@ -3,10 +3,12 @@
 #![allow(dead_code)] // each test file takes what it needs
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use medsiglip::Config;
-use medsiglip::checkpoint::{Dtype, expected_tensors};
+use medsiglip::checkpoint::{
+    Checkpoint, Dtype, ModelSource, OpenOptions, SaveOptions, expected_tensors,
+};
+use medsiglip::{Config, Error};
 
 /// A tensor as a file holds it.
 #[derive(Clone)]
@@ -16,6 +18,45 @@ pub struct Stored {
     pub dtype: &'static str,
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
+}
+
+pub fn open(path: &Path) -> Checkpoint {
+    open_with(path, &OpenOptions::default()).unwrap()
+}
+
+pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Checkpoint, Error> {
+    Checkpoint::open(&ModelSource::Local(path.into()), options)
+}
+
+/// The config of the tests' small model.
+pub fn tiny() -> Config {
+    Config::from_json(&config_json("siglip")).unwrap()
+}
+
+/// A checked-in checkpoint.
+pub fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/checkpoint")
+        .join(name)
+}
+
+pub fn assert_same_numbers(a: &Checkpoint, b: &Checkpoint) {
+    assert_eq!(a.config(), b.config());
+    for t in expected_tensors(a.config()) {
+        let (a, b) = (
+            a.tensor(&t.name, &t.shape).unwrap(),
+            b.tensor(&t.name, &t.shape).unwrap(),
+        );
+        assert_eq!(a.to_f32(), b.to_f32(), "{}", t.name);
+    }
+}
+
+pub fn saving(dtype: Option<Dtype>, max_shard_bytes: Option<u64>) -> SaveOptions {
+    SaveOptions {
+        dtype,
+        max_shard_bytes,
+        stop: None,
+    }
 }
 
 /// A `config.json` of two small towers, or of the vision tower alone.
