@@ -4,7 +4,7 @@ Times this software beside transformers (PyTorch, sdpa), ONNX Runtime and Pillow
     cargo build --release
     python scripts/bench_peers.py MODEL_FOLDER --work DIR [--binary target/release/medsiglip] [--rounds 5] [--only SECTION,...]
 
-MODEL_FOLDER is what `make_golden.py full --out MODEL_FOLDER` wrote. Exported models go into --work (3 GB; kept for the
+MODEL_FOLDER is what `make_golden.py full --out MODEL_FOLDER` wrote. Exported models go into --work (8 GB; kept for the
 next run). In every round each program does its work once, in turn, so that a slow minute of the machine meets all of
 them; medians, spreads and ratios are printed. Keep the machine quiet. Versions: scripts/README.md.
 """

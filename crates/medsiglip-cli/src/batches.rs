@@ -3,6 +3,9 @@
 //! Batches are fixed by the list of items and the batch size alone, so that a result never depends on
 //! where a run was interrupted. Three batches of pixel values are in memory (one being decoded, one waiting, one
 //! being encoded), four while the pictures of one are joined.
+//!
+//! All threads decode, beside a busy engine too: a short burst takes no more from it than one thread that decodes for
+//! longer (measured with large PNG files: the same total), and the first batch is there sooner.
 
 use std::collections::HashMap;
 use std::ops::Range;
