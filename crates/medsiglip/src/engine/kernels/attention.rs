@@ -8,7 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::activation::exp;
 use super::block::{Block, Cut, Place, for_each_block};
-use super::product::{Lanes, Scalars, Start, product};
+use super::product::{Lanes, Scalars, Start, Steps, product};
 use crate::engine::panels::{LANES, Rows};
 
 /// Panels of queries that are worked on at once.
@@ -126,7 +126,7 @@ impl Task<'_, '_> {
             );
             for (panel, running) in running.iter_mut().enumerate().take(out.panels()) {
                 let scores = &mut tile[panel * keys.len() * LANES..][..keys.len() * LANES];
-                let shrink = running.take(scores, self.heads.scale());
+                let shrink = running.take::<S>(scores, self.heads.scale());
                 if start > 0 {
                     scale_columns(out.panel(panel), &shrink);
                 }
@@ -162,7 +162,7 @@ impl Running {
     /// # Shapes
     /// `scores` (keys, LANES).
     #[inline(always)]
-    fn take(&mut self, scores: &mut [f32], scale: f32) -> [f32; LANES] {
+    fn take<S: Simd>(&mut self, scores: &mut [f32], scale: f32) -> [f32; LANES] {
         let (scores, _) = scores.as_chunks_mut::<LANES>();
         let mut max = self.max;
         for row in scores.iter() {
@@ -173,13 +173,13 @@ impl Running {
         let mut sum = [0.0; LANES];
         for row in scores.iter_mut() {
             for ((score, max), sum) in row.iter_mut().zip(&max).zip(&mut sum) {
-                *score = exp((*score - max) * scale);
+                *score = exp::<S>((*score - max) * scale);
                 *sum += *score;
             }
         }
         let mut shrink = [0.0; LANES];
         for (lane, shrink) in shrink.iter_mut().enumerate() {
-            *shrink = exp((self.max[lane] - max[lane]) * scale);
+            *shrink = exp::<S>((self.max[lane] - max[lane]) * scale);
             self.sum[lane] = self.sum[lane] * *shrink + sum[lane];
         }
         self.max = max;
@@ -225,23 +225,18 @@ impl Part {
             data: &q[(query * self.width + self.first_column) * LANES..],
             stride: self.width * LANES,
         };
-        let count = keys.len();
-        let mut scores = Block::whole(scores, count);
-        for first in (0..count).step_by(LANES) {
-            let panel = self.first_panel + (keys.start + first) / LANES;
-            // Keys are lanes of a panel, their columns 16 numbers apart.
-            let w = Scalars {
-                data: &k[(panel * self.width + self.first_column) * LANES..],
-                column: 1,
-                inner: LANES,
-                outer: LANES * LANES,
-            };
-            let place = Place {
-                panels: 0..scores.panels(),
-                columns: first..count.min(first + LANES),
-            };
-            product(simd, (x, w), dim, Start::default(), &mut scores.part(place));
-        }
+        let panel = self.first_panel + keys.start / LANES;
+        // Keys are lanes of a panel, their columns 16 numbers apart.
+        let w = Scalars {
+            data: &k[(panel * self.width + self.first_column) * LANES..],
+            column: Steps {
+                inner: 1,
+                outer: self.width * LANES,
+            },
+            k: Steps::even(LANES),
+        };
+        let mut scores = Block::whole(scores, keys.len());
+        product(simd, (x, w), dim, Start::default(), &mut scores);
     }
 
     /// `out (+)= weights v`.
@@ -266,9 +261,11 @@ impl Part {
         // Columns of a panel are 16 numbers apart, its keys side by side.
         let w = Scalars {
             data: &v[(panel * self.width + self.first_column) * LANES..],
-            column: LANES,
-            inner: 1,
-            outer: self.width * LANES,
+            column: Steps::even(LANES),
+            k: Steps {
+                inner: 1,
+                outer: self.width * LANES,
+            },
         };
         let start = Start { bias: None, add };
         product(simd, (x, w), keys.len(), start, out);
@@ -323,7 +320,7 @@ impl WithSimd for One<'_> {
                 }
                 weights.copy_from_slice(&scores[..weights.len()]);
             }
-            softmax(weights, self.heads.scale());
+            softmax::<S>(weights, self.heads.scale());
             for (column, out) in columns.clone().zip(&mut self.out[columns]) {
                 let mut sums = [0.0; LANES];
                 for (panel, weights) in weights.chunks(LANES).enumerate() {
@@ -340,9 +337,10 @@ impl WithSimd for One<'_> {
 
 /// Softmax of one row of scaled scores in place.
 #[inline(always)]
-fn softmax(row: &mut [f32], scale: f32) {
+fn softmax<S: Simd>(row: &mut [f32], scale: f32) {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    row.iter_mut().for_each(|x| *x = exp((*x - max) * scale));
+    row.iter_mut()
+        .for_each(|x| *x = exp::<S>((*x - max) * scale));
     let sum: f32 = row.iter().sum();
     row.iter_mut().for_each(|x| *x /= sum);
 }

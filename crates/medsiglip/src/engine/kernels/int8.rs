@@ -238,11 +238,11 @@ impl Task<'_, '_> {
             unsafe {
                 if column + R <= columns {
                     let sums = tiles.tile::<D, P, V, R>(dot, x, column);
-                    self.finish::<P, R>(&sums, tiles, panel, column);
+                    self.finish::<D, P, R>(&sums, tiles, panel, column);
                     column += R;
                 } else {
                     let sums = tiles.tile::<D, P, V, 1>(dot, x, column);
-                    self.finish::<P, 1>(&sums, tiles, panel, column);
+                    self.finish::<D, P, 1>(&sums, tiles, panel, column);
                     column += 1;
                 }
             }
@@ -251,7 +251,7 @@ impl Task<'_, '_> {
 
     /// From sums of integers to the output.
     #[inline(always)]
-    fn finish<const P: usize, const R: usize>(
+    fn finish<D: Dot, const P: usize, const R: usize>(
         &mut self,
         sums: &[[[i32; LANES]; P]; R],
         tiles: &Tiles,
@@ -276,7 +276,7 @@ impl Task<'_, '_> {
                 }
             }
             if self.then == Then::Gelu {
-                gelu(out.as_flattened_mut());
+                gelu::<D::Simd>(out.as_flattened_mut());
             }
         }
     }
@@ -348,6 +348,8 @@ impl Tiles<'_> {
 /// `load` and `store` read and write, at any alignment.
 trait Dot: Copy {
     type Vector: Copy;
+    /// The f32 instructions that come with these.
+    type Simd: Simd;
     unsafe fn zero(self) -> Self::Vector;
     unsafe fn load(self, from: *const u32) -> Self::Vector;
     unsafe fn store(self, to: *mut i32, vector: Self::Vector);
@@ -422,6 +424,7 @@ struct Plain;
 
 impl Dot for Plain {
     type Vector = [i32; LANES];
+    type Simd = pulp::Scalar;
 
     #[inline(always)]
     unsafe fn zero(self) -> Self::Vector {
@@ -504,6 +507,7 @@ mod x86 {
     // SAFETY of each body: by the trait's contract.
     impl Dot for Avx512Vnni {
         type Vector = __m512i;
+        type Simd = pulp::x86::V4;
 
         #[inline(always)]
         unsafe fn zero(self) -> __m512i {
@@ -544,6 +548,7 @@ mod x86 {
 
             impl Dot for $unit {
                 type Vector = __m256i;
+                type Simd = pulp::x86::V3;
 
                 #[inline(always)]
                 unsafe fn zero(self) -> __m256i {

@@ -109,7 +109,7 @@ impl WithSimd for Task<'_, '_> {
         WIDENED.set(widened);
         if self.then == Then::Gelu {
             for panel in 0..self.block.panels() {
-                gelu(self.block.panel(panel));
+                gelu::<S>(self.block.panel(panel));
             }
         }
     }

@@ -16,14 +16,52 @@ pub(super) struct Lanes<'a> {
     pub stride: usize,
 }
 
-/// The side whose numbers are taken one at a time: number (column, k) is
-/// `data[column * column_stride + k / LANES * outer + k % LANES * inner]`.
+/// The side whose numbers are taken one at a time: number (column, k) is at the sum of both places.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scalars<'a> {
     pub data: &'a [f32],
-    pub column: usize,
+    pub column: Steps,
+    pub k: Steps,
+}
+
+/// Where the numbers of an axis stand, 16 after 16: number i at `i / LANES * outer + i % LANES * inner`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Steps {
     pub inner: usize,
     pub outer: usize,
+}
+
+impl Steps {
+    /// `step` from each number to the next.
+    pub fn even(step: usize) -> Self {
+        Self {
+            inner: step,
+            outer: step * LANES,
+        }
+    }
+
+    fn are_even(self) -> bool {
+        self.outer == self.inner * LANES
+    }
+
+    #[inline(always)]
+    fn at(self, i: usize) -> usize {
+        i / LANES * self.outer + i % LANES * self.inner
+    }
+
+    /// The furthest place of the first `count` numbers (at least one); `None` on overflow.
+    fn last(self, count: usize) -> Option<usize> {
+        let (outer, inner) = ((count - 1) / LANES, (count - 1) % LANES);
+        let place = |outer: usize, inner: usize| {
+            let outer = outer.checked_mul(self.outer)?;
+            outer.checked_add(inner.checked_mul(self.inner)?)
+        };
+        // The last 16 numbers may be fewer than those before: both ends are looked at.
+        let before = outer
+            .checked_sub(1)
+            .map_or(Some(0), |outer| place(outer, LANES - 1));
+        Some(place(outer, inner)?.max(before?))
+    }
 }
 
 impl<'a> Scalars<'a> {
@@ -31,24 +69,18 @@ impl<'a> Scalars<'a> {
     pub fn rows(data: &'a [f32], stride: usize) -> Self {
         Self {
             data,
-            column: stride,
-            inner: 1,
-            outer: LANES,
+            column: Steps::even(stride),
+            k: Steps::even(1),
         }
     }
 
     /// Length of the data that (columns, depth) reach into; `None` on overflow.
     fn extent(&self, columns: usize, depth: usize) -> Option<usize> {
-        let (last, outer) = ((columns - 1).checked_mul(self.column)?, (depth - 1) / LANES);
-        // The last 16 numbers may be fewer than those before: both ends are looked at.
-        let tail = outer
-            .checked_mul(self.outer)?
-            .checked_add((depth - 1) % LANES * self.inner)?;
-        let full = match outer {
-            0 => 0,
-            _ => ((outer - 1).checked_mul(self.outer)?).checked_add((LANES - 1) * self.inner)?,
-        };
-        last.checked_add(tail.max(full))?.checked_add(1)
+        let last = self
+            .column
+            .last(columns)?
+            .checked_add(self.k.last(depth)?)?;
+        last.checked_add(1)
     }
 }
 
@@ -100,11 +132,15 @@ pub(super) fn product<S: Simd>(
         start,
         out,
     };
-    // Tiles of P panels and R columns fill the registers: P * R vectors of sums, P of x, one of w.
-    match S::F32_LANES {
-        16 => whole.run::<S, 2, 1, 12>(simd),
-        8 => whole.run::<S, 1, 2, 6>(simd),
-        4 => whole.run::<S, 1, 4, 6>(simd),
+    // Tiles of P panels and R columns fill the registers: P * V * R vectors of sums, P * V of x, one of w. The columns
+    // of a tile stand an even step apart: where the steps are not, R divides LANES.
+    match (S::F32_LANES, w.column.are_even()) {
+        (16, true) => whole.run::<S, 2, 1, 12>(simd),
+        (16, false) => whole.run::<S, 2, 1, 8>(simd),
+        (8, true) => whole.run::<S, 1, 2, 6>(simd),
+        (8, false) => whole.run::<S, 1, 2, 4>(simd),
+        (4, true) => whole.run::<S, 1, 4, 6>(simd),
+        (4, false) => whole.run::<S, 1, 4, 4>(simd),
         _ => whole.run::<S, 1, LANES, 1>(simd),
     }
 }
@@ -142,13 +178,13 @@ impl Sweep<'_, '_, '_> {
         let columns = self.out.columns();
         let mut column = 0;
         while column + R <= columns {
-            // SAFETY: `panel + P` and `column + R` are inside `out`; P * V vectors are LANES numbers of P panels, as
-            // `product` picked V by the vector's length.
+            // SAFETY: `panel + P` and `column + R` are inside `out`; V vectors are the LANES numbers of a panel, as
+            // `product` picked V by the vector's length; R columns from a multiple of R on are evenly apart.
             unsafe { self.tile::<S, P, V, R>(simd, panel, column) };
             column += R;
         }
-        while column + 4 <= columns {
-            // SAFETY: as above.
+        while column + 4 <= columns && (R.is_multiple_of(4) || self.w.column.are_even()) {
+            // SAFETY: as above; where R is a multiple of 4, so is `column`.
             unsafe { self.tile::<S, P, V, 4>(simd, panel, column) };
             column += 4;
         }
@@ -162,7 +198,7 @@ impl Sweep<'_, '_, '_> {
     /// One tile: P panels from `panel` on, R columns from `column` on.
     ///
     /// # Safety
-    /// The tile is inside `out`, and `V` vectors of `S` hold LANES numbers. The sides reach as far as `out` and
+    /// The tile is inside `out`, its columns stand an even step apart in `w`, and `V` vectors of `S` hold LANES numbers. The sides reach as far as `out` and
     /// `depth`, which [`product`] has checked.
     #[inline(always)]
     unsafe fn tile<S: Simd, const P: usize, const V: usize, const R: usize>(
@@ -173,7 +209,8 @@ impl Sweep<'_, '_, '_> {
     ) {
         let (out, out_stride) = self.out.pointer(panel, column);
         let x = self.x.data.as_ptr().wrapping_add(panel * self.x.stride);
-        let w = self.w.data.as_ptr().wrapping_add(column * self.w.column);
+        let w = self.w.data.as_ptr().wrapping_add(self.w.column.at(column));
+        let (next_column, next_k) = (self.w.column.inner, self.w.k.inner);
         let place = |p: usize, v: usize, stride: usize| p * stride + v * S::F32_LANES;
 
         let mut sums = [[[simd.splat_f32s(0.0); V]; P]; R];
@@ -197,7 +234,7 @@ impl Sweep<'_, '_, '_> {
         let mut k = 0;
         while k < self.depth {
             let steps = LANES.min(self.depth - k);
-            let w = w.wrapping_add(k / LANES * self.w.outer);
+            let w = w.wrapping_add(self.w.k.at(k));
             let x = x.wrapping_add(k * LANES);
             for step in 0..steps {
                 // SAFETY: k + step < depth, so these are numbers (k, lane) of panels that `x` has.
@@ -208,11 +245,11 @@ impl Sweep<'_, '_, '_> {
                 });
                 for (r, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: number (column + r, k + step), which `w` has.
-                    let w = unsafe { *w.add(r * self.w.column + step * self.w.inner) };
+                    let w = unsafe { *w.add(r * next_column + step * next_k) };
                     let w = simd.splat_f32s(w);
                     for (sums, x) in sums.iter_mut().zip(&x) {
                         for (sum, x) in sums.iter_mut().zip(x) {
-                            *sum = simd.mul_add_f32s(*x, w, *sum);
+                            *sum = mul_add(simd, *x, w, *sum);
                         }
                     }
                 }
@@ -228,6 +265,16 @@ impl Sweep<'_, '_, '_> {
                 }
             }
         }
+    }
+}
+
+/// `a b + c`, in one instruction where there is one: without, a call would take its place.
+#[inline(always)]
+fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+    if S::F32_LANES == 1 {
+        simd.add_f32s(simd.mul_f32s(a, b), c)
+    } else {
+        simd.mul_add_f32s(a, b, c)
     }
 }
 
@@ -297,14 +344,17 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn equals_the_reference(panels in 1usize..6, columns in 1usize..30, depth in 1usize..50, gap in 0usize..3, by_lane: bool, bias: bool, add: bool, seed: u8) {
+        fn equals_the_reference(panels in 1usize..6, columns in 1usize..30, depth in 1usize..50, gap in 0usize..3, layout in 0..3, bias: bool, add: bool, seed: u8) {
             let seed = usize::from(seed);
             let x = reference::numbers(panels * (depth + gap) * LANES, seed);
             let x = Lanes { data: &x, stride: (depth + gap) * LANES };
             let w = reference::numbers((columns + LANES) * (depth + LANES + gap) * 2, seed + 1);
-            // Row-major weights, or columns of panels as attention takes them.
-            let w = if by_lane {
-                Scalars { data: &w, column: LANES, inner: 1, outer: (columns + gap) * LANES }
+            // Row-major weights; columns of panels, and their lanes, as attention takes them.
+            let w = if layout == 2 {
+                let panel = Steps { inner: 1, outer: (depth + gap) * LANES };
+                Scalars { data: &w, column: panel, k: Steps::even(LANES) }
+            } else if layout == 1 {
+                Scalars { data: &w, column: Steps::even(LANES), k: Steps { inner: 1, outer: (columns + gap) * LANES } }
             } else {
                 Scalars::rows(&w, depth + gap)
             };
@@ -318,7 +368,7 @@ mod tests {
                     let (panel, column, lane) = (place / LANES / columns, place / LANES % columns, place % LANES);
                     let mut want: f64 = (0..depth).map(|k| {
                         let x = x.data[panel * x.stride + k * LANES + lane];
-                        let w = w.data[column * w.column + k / LANES * w.outer + k % LANES * w.inner];
+                        let w = w.data[w.column.at(column) + w.k.at(k)];
                         f64::from(x) * f64::from(w)
                     }).sum();
                     want += bias.as_ref().map_or(0.0, |bias| f64::from(bias[column]));
