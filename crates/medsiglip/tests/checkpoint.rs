@@ -49,7 +49,7 @@ fn gemma_folder(path: &Path, prefix: &str) -> Vec<Stored> {
 
 #[test]
 fn every_tensor_comes_back_as_it_was_written() {
-    for dtype in Dtype::ALL {
+    for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
         let dir = tempfile::tempdir().unwrap();
         let tensors = random_tensors(&tiny(), dtype);
         folder(dir.path(), &config_json("siglip"), &tensors);

@@ -69,6 +69,33 @@ fn a_wrong_tensor_is_named() {
         },
         "tensor logit_scale: expected f32, bf16 or f16 numbers, got I64",
     );
+    let as_integers = |tensors: &mut Vec<Stored>, name: &str| {
+        let tensor = tensors.iter_mut().find(|t| t.name == name).unwrap();
+        tensor.dtype = "I8";
+        tensor.bytes.truncate(tensor.bytes.len() / 4);
+    };
+    let with_scales = |tensors: &mut Vec<Stored>, shape: usize| {
+        let name = "text_model.head.weight";
+        as_integers(tensors, name);
+        tensors.push(Stored {
+            name: format!("{name}_scale"),
+            dtype: "F32",
+            shape: vec![shape],
+            bytes: vec![0; 4 * shape],
+        });
+    };
+    assert_changed(
+        |tensors| as_integers(tensors, "text_model.head.weight"),
+        "tensor text_model.head.weight_scale: expected shape (8), got nothing",
+    );
+    assert_changed(
+        |tensors| with_scales(tensors, 7),
+        "tensor text_model.head.weight_scale: expected shape (8), got shape (7)",
+    );
+    assert_changed(
+        |tensors| as_integers(tensors, "text_model.embeddings.position_embedding.weight"),
+        "tensor text_model.embeddings.position_embedding.weight: expected f32, bf16 or f16 numbers, got I8",
+    );
 }
 
 #[test]

@@ -18,6 +18,8 @@ fn what_is_saved_opens_as_the_same_model() {
         ("huggingface", Some(24), None, Some(5_000)),
         ("huggingface", None, Some(Dtype::Bf16), Some(1)),
         ("scanned.npz", Some(8), Some(Dtype::F16), None),
+        ("huggingface", None, Some(Dtype::Int8), None),
+        ("huggingface", Some(24), Some(Dtype::Int8), Some(300)),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let options = OpenOptions {

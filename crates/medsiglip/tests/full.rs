@@ -129,10 +129,16 @@ fn full_size_equals_pytorch() {
 
 #[test]
 #[ignore = "needs MEDSIGLIP_FULL, a folder made by scripts/make_golden.py full"]
-fn full_size_with_bf16_weights_stays_close() {
+fn full_size_with_rounded_weights_stays_close() {
+    for dtype in [Dtype::Bf16, Dtype::Int8] {
+        stays_close(dtype);
+    }
+}
+
+fn stays_close(dtype: Dtype) {
     let folder = folder("MEDSIGLIP_FULL");
     let golden = golden(&folder);
-    let model = load(&folder, Some(Dtype::Bf16));
+    let model = load(&folder, Some(dtype));
     let images = model.encode_images(&golden.pixels("pixel_values")).unwrap();
     let texts = model
         .encoder()
@@ -150,8 +156,8 @@ fn full_size_with_bf16_weights_stays_close() {
                     .sum()
             };
             let cosine = dot(row, want) / (dot(row, row) * dot(want, want)).sqrt();
-            println!("{name} {i}: cosine 1 - {:.1e}", 1.0 - cosine);
-            assert!(cosine >= 0.999, "{name} {i}: cosine {cosine}");
+            println!("{dtype} {name} {i}: cosine 1 - {:.1e}", 1.0 - cosine);
+            assert!(cosine >= 0.999, "{dtype} {name} {i}: cosine {cosine}");
         }
     }
 }

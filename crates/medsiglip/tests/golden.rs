@@ -311,9 +311,9 @@ fn calls_from_several_threads_do_not_disturb_one_another() {
 }
 
 #[test]
-fn half_precision_stays_close() {
+fn rounded_weights_stay_close() {
     let golden = open_golden("tiny");
-    for dtype in [Dtype::Bf16, Dtype::F16] {
+    for dtype in [Dtype::Bf16, Dtype::F16, Dtype::Int8] {
         let checkpoint = open(
             "tiny",
             &OpenOptions {

@@ -1,23 +1,22 @@
 //! `bench`: how fast this machine runs this model, beside what its arithmetic could reach.
 
 mod cold_start;
-mod picture;
 mod report;
 
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use medsiglip::engine::peak::peak;
-use medsiglip::image::{self, DecodeOptions};
+use medsiglip::image;
 use medsiglip::model::Keep;
 use medsiglip::preprocess::PixelValues;
 use medsiglip::tokenizer::TokenIds;
 use medsiglip::{LoadOptions, Model};
 
+use super::{drift, picture};
 use crate::args::{BenchArgs, BenchPart};
 use crate::messages::{self, Exit, Failure, Result};
 
-use cold_start::TEXTS;
 use report::{Report, Row};
 
 /// The resolution of large radiographs, that of MedGemma's encoder.
@@ -207,25 +206,8 @@ impl Bench<'_> {
             return Ok(());
         }
         self.report.step("drift", 1, 1);
-        let images = match model.config().vision.use_head {
-            true => Some(lowest_cosine(model, &stored, |model| {
-                let gray = image::decode(&picture::jpeg(true)?, &DecodeOptions::default())?;
-                let rgb = image::decode(&picture::jpeg(false)?, &DecodeOptions::default())?;
-                let pixels = [gray, rgb].map(|picture| model.preprocessor().pixel_values(&picture));
-                let pixels =
-                    PixelValues::concat(&pixels.into_iter().collect::<Result<Vec<_>, _>>()?)?;
-                Ok(model.encode_images(&pixels)?)
-            })?),
-            false => None,
-        };
-        let texts = match model.config().text {
-            Some(_) => Some(lowest_cosine(model, &stored, |model| {
-                Ok(model.encode_texts(&TEXTS)?)
-            })?),
-            None => None,
-        };
-        self.report
-            .drift(&dtype.to_string(), &stored_dtype.to_string(), images, texts)
+        let drift = drift::measure(model, &stored)?;
+        self.report.drift(dtype, stored_dtype, &drift)
     }
 
     /// Does `work`, on `batch` items, once to warm up and then as often as asked for, and reports it.
@@ -255,17 +237,4 @@ impl Bench<'_> {
             flops,
         })
     }
-}
-
-/// The lowest cosine between what two models make of the same inputs, input by input.
-fn lowest_cosine(
-    one: &Model,
-    other: &Model,
-    encode: impl Fn(&Model) -> Result<medsiglip::embedding::Embeddings>,
-) -> Result<f32> {
-    let (one, other) = (encode(one)?, encode(other)?);
-    let cosines = one.cosine(&other)?;
-    // The same input in both lies on the diagonal.
-    let diagonal = cosines.into_iter().step_by(other.len() + 1);
-    Ok(diagonal.fold(1.0, f32::min))
 }

@@ -2,23 +2,25 @@
 
 use std::num::NonZeroU64;
 
-use medsiglip::Error;
-use medsiglip::checkpoint::{self, Checkpoint, SaveOptions};
+use medsiglip::checkpoint::{self, Checkpoint, Drift, Dtype, OpenOptions, SaveOptions};
+use medsiglip::{Error, LoadOptions, Model};
 
-use crate::args::ConvertArgs;
-use crate::batches;
+use super::drift;
+use crate::args::{ConvertArgs, SourceArgs};
 use crate::messages::{self, Exit, Failure, Result};
+use crate::{batches, progress};
 
 /// Writes the folder.
 pub fn run(args: &ConvertArgs) -> Result<Exit> {
     refuse_full(&args.output)?;
     let checkpoint = Checkpoint::open(&args.source.model, &args.source.open_options())?;
+    batches::stop_on_ctrl_c();
     let options = SaveOptions {
         dtype: args.source.dtype,
         max_shard_bytes: args.max_shard_size.map(NonZeroU64::get),
+        drift: drift(&args.source)?,
         stop: Some(batches::is_stopped),
     };
-    batches::stop_on_ctrl_c();
     match checkpoint::save(&checkpoint, &args.output, &options) {
         Err(Error::Interrupted) => {
             messages::say("stopped: nothing was written");
@@ -30,6 +32,37 @@ pub fn run(args: &ConvertArgs) -> Result<Exit> {
             Ok(Exit::Done)
         }
     }
+}
+
+/// What rounding the weights does to the embeddings; `None` where nothing is rounded.
+fn drift(source: &SourceArgs) -> Result<Option<Drift>> {
+    let load = |dtype| {
+        let checkpoint = OpenOptions {
+            dtype,
+            ..source.open_options()
+        };
+        let options = LoadOptions {
+            checkpoint,
+            ..LoadOptions::default()
+        };
+        Model::load(&source.model, &options)
+    };
+    let Some(dtype) = source.dtype.filter(|dtype| *dtype != Dtype::F32) else {
+        return Ok(None);
+    };
+    let stored = load(None)?;
+    if stored.encoder().dtype() == dtype {
+        return Ok(None);
+    }
+    let steps = progress::steps();
+    steps.set_message(format!("measuring what {dtype} changes"));
+    let drift = drift::measure(&load(Some(dtype))?, &stored)?;
+    steps.finish_and_clear();
+    let sentence = drift::sentence(&drift);
+    messages::note(format_args!(
+        "drift of {dtype} from the weights as stored: {sentence}"
+    ));
+    Ok(Some(drift))
 }
 
 /// An error where the folder holds something: a checkpoint must not be mixed with another one's files.

@@ -152,6 +152,7 @@ fn checkpoint(args: &InspectArgs, source: &ModelSource) -> Result<Facts> {
             "positions",
             json!(checkpoint.resampled().map(|method| method.to_string())),
         ),
+        ("drift", json!(checkpoint.drift())),
         (
             "vision",
             json!({

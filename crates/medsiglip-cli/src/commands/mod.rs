@@ -6,3 +6,5 @@ pub mod inspect;
 pub mod convert;
 pub mod bench;
 pub mod completions;
+mod drift;
+mod picture;

@@ -70,10 +70,10 @@ fn another_resolution_is_resampled_as_told_and_recorded() {
 }
 
 #[test]
-fn half_precision_is_close_and_recorded() {
+fn rounded_weights_are_close_and_recorded() {
     let folder = Folder::with_pictures(1);
     let exact = rows(&embed(&folder, &[]));
-    for dtype in ["bf16", "f16"] {
+    for dtype in ["bf16", "f16", "int8"] {
         let lines = embed(&folder, &["--dtype", dtype]);
         assert_eq!(lines[0]["provenance"]["dtype"], dtype);
         for (row, exact) in rows(&lines).iter().zip(&exact) {
@@ -87,7 +87,8 @@ fn half_precision_is_close_and_recorded() {
 fn a_converted_checkpoint_is_what_its_flags_say() {
     let folder = Folder::with_pictures(1);
     let joined = ["--model", GEMMA, "--head-from", TINY];
-    let cases: [&[&str]; 4] = [
+    let cases: [&[&str]; 5] = [
+        &["--dtype", "int8"],
         &["--dtype", "bf16"],
         &["--dtype", "f16", "--max-shard-size", "100KB"],
         &["--resolution", "112", "--positions", "bicubic"],
@@ -102,7 +103,39 @@ fn a_converted_checkpoint_is_what_its_flags_say() {
         let converted = embed(&folder, &["--model", &copy]);
         assert_eq!(rows(&converted), rows(&embed(&folder, &flags)), "{flags:?}");
     }
-    assert!(folder.exists("copy1/model.safetensors.index.json"));
+    assert!(folder.exists("copy2/model.safetensors.index.json"));
+}
+
+#[test]
+fn a_rounded_checkpoint_says_how_far_it_is_from_its_source() {
+    let folder = Folder::with_pictures(1);
+    let convert = |more: &[&str]| {
+        let answer = folder.run(&[&["convert"], more].concat());
+        answer.expect(0).stderr.clone()
+    };
+    let told = convert(&["--output", "small", "--dtype", "int8"]);
+    assert!(
+        told.contains("drift of int8 from the weights as stored: lowest cosine 0.9"),
+        "{told}"
+    );
+    let drift = |model: &str| {
+        let answer = folder.run(&["inspect", model, "--format", "json"]);
+        let facts: serde_json::Value = serde_json::from_str(&answer.expect(0).stdout).unwrap();
+        facts["drift"].clone()
+    };
+    for cosine in ["cosine_images", "cosine_texts"] {
+        let cosine = drift("small")[cosine].as_f64().unwrap();
+        assert!((0.99..0.999_999).contains(&cosine), "{cosine}");
+    }
+    // Copied, it is as far from its first source as before; nothing is measured where nothing is rounded.
+    let told = convert(&["--model", "small", "--output", "copy"]);
+    assert!(!told.contains("drift"), "{told}");
+    assert_eq!(drift("copy"), drift("small"));
+    let told = convert(&["--output", "exact", "--dtype", "f32"]);
+    assert!(
+        !told.contains("drift") && drift("exact").is_null(),
+        "{told}"
+    );
 }
 
 #[test]

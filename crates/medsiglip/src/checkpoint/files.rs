@@ -9,6 +9,7 @@ use memmap2::Mmap;
 
 use super::names::show;
 use super::positions::PositionResampling;
+use super::save::Drift;
 use super::tensor::Tensor;
 use crate::{Error, Result};
 
@@ -22,6 +23,11 @@ pub(super) trait Weights: Send + Sync {
 
     /// The resampling that the file says was done to its position table.
     fn resampled(&self) -> Option<PositionResampling> {
+        None
+    }
+
+    /// The drift that the file notes.
+    fn drift(&self) -> Option<Drift> {
         None
     }
 }

@@ -15,7 +15,7 @@ mod save;
 
 pub use names::{ExpectedTensor, expected_tensors};
 pub use positions::PositionResampling;
-pub use save::{SaveOptions, save};
+pub use save::{Drift, SaveOptions, save};
 pub use source::{DEFAULT_MODEL, ModelSource};
 pub use tensor::{Dtype, Tensor, Values};
 
@@ -130,7 +130,8 @@ impl Checkpoint {
     /// SHA-256 over the weight files, in hexadecimal, prefixed `sha256:`. Reads every byte on the first call.
     ///
     /// One file: its own. Shards (those opened): that of the lines `name sha256\n`, sorted by name. With a second
-    /// checkpoint: that of the lines `first\nsecond\n`. A file in the hub's cache is not read: its link carries its SHA-256.
+    /// checkpoint: that of the lines `first\nsecond\n`. A file in the hub's cache is not read: its link carries its SHA-256. That of another
+    /// large file is remembered in the user's cache (`medsiglip/sha256`) for as long as the file does not change.
     ///
     /// # Errors
     /// `IO_ERROR`.
@@ -183,6 +184,11 @@ impl Checkpoint {
             Some((method, _)) => Some(*method),
             None => self.weights.resampled(),
         }
+    }
+
+    /// What was measured of the rounding when [`save`] wrote this checkpoint with rounded weights.
+    pub fn drift(&self) -> Option<Drift> {
+        self.weights.drift()
     }
 
     fn open_folder(folder: &Path, id: String) -> Result<Self> {

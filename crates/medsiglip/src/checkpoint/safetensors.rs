@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::files::{self, Weights};
 use super::names::{self, ExpectedTensor};
 use super::positions::PositionResampling;
+use super::save::Drift;
 use super::tensor::{Dtype, Tensor};
 use crate::config::Architecture;
 use crate::{Error, Result};
@@ -22,6 +23,9 @@ pub(super) const INDEX: &str = "model.safetensors.index.json";
 /// Where `save` notes in a file's metadata how its position table was resampled.
 pub(super) const POSITIONS_NOTE: &str = "medsiglip.positions";
 
+/// Where `save` notes what was measured of rounded weights.
+pub(super) const DRIFT_NOTE: &str = "medsiglip.drift";
+
 /// A header of 900 tensors takes 100 kB, one of the largest language models 10 MB.
 const MAX_HEADER_BYTES: u64 = 64 << 20;
 
@@ -31,6 +35,7 @@ pub(super) struct SafeTensors {
     maps: Vec<Arc<Mmap>>,
     entries: HashMap<String, Entry>,
     resampled: Option<PositionResampling>,
+    drift: Option<Drift>,
 }
 
 struct Entry {
@@ -48,6 +53,7 @@ impl SafeTensors {
             maps: Vec::new(),
             entries: HashMap::new(),
             resampled: None,
+            drift: None,
         };
         let single = folder.join(WEIGHTS);
         let index = folder.join(INDEX);
@@ -126,6 +132,8 @@ impl SafeTensors {
         let note = metadata.metadata().as_ref();
         let method = note.and_then(|notes| notes.get(POSITIONS_NOTE)?.parse().ok());
         self.resampled = self.resampled.or(method);
+        let drift = note.and_then(|notes| serde_json::from_str(notes.get(DRIFT_NOTE)?).ok());
+        self.drift = self.drift.or(drift);
         for (stored_name, info) in metadata.tensors() {
             let Some(name) = our_name(&stored_name, architecture) else {
                 continue;
@@ -174,6 +182,10 @@ impl Weights for SafeTensors {
 
     fn resampled(&self) -> Option<PositionResampling> {
         self.resampled
+    }
+
+    fn drift(&self) -> Option<Drift> {
+        self.drift
     }
 }
 

@@ -6,11 +6,12 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use ::safetensors::tensor::{Metadata, TensorInfo};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::names::{self, ExpectedTensor, expected_tensors};
-use super::safetensors::{INDEX, POSITIONS_NOTE, WEIGHTS};
+use super::safetensors::{DRIFT_NOTE, INDEX, POSITIONS_NOTE, WEIGHTS};
 use super::tensor::{Dtype, Tensor, Values};
 use super::{Checkpoint, files};
 use crate::{Error, Result};
@@ -24,6 +25,16 @@ const TOKENIZER_FILES: [&str; 5] = [
     "added_tokens.json",
 ];
 
+/// How far embeddings of rounded weights are from those of the weights as they were stored: the lowest cosine of some
+/// inputs, `None` where the model has no such tower.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// Of pictures.
+    pub cosine_images: Option<f32>,
+    /// Of texts.
+    pub cosine_texts: Option<f32>,
+}
+
 /// How a checkpoint is written.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SaveOptions {
@@ -31,6 +42,8 @@ pub struct SaveOptions {
     pub dtype: Option<Dtype>,
     /// Cut the weights into files of at most this many bytes; a larger tensor gets a file of its own.
     pub max_shard_bytes: Option<u64>,
+    /// What was measured of the rounding, to be noted in the files.
+    pub drift: Option<Drift>,
     /// Asked now and then whether to stop.
     pub stop: Option<fn() -> bool>,
 }
@@ -43,7 +56,8 @@ const WRITE_BYTES: usize = 16 << 20;
 ///
 /// Memory holds one tensor at a time. The folder appears whole or not at all. The weight files' metadata says how they
 /// were made: `medsiglip.version`, `.source` and `.source_checksum` ([`Checkpoint::id`], [`Checkpoint::checksum`]),
-/// `.resolution`, and `.positions` where the position table was resampled, which [`Checkpoint::resampled`] reads again.
+/// `.resolution`, `.positions` where the position table was resampled, which [`Checkpoint::resampled`] reads again, and
+/// `.drift` where it was measured, which [`Checkpoint::drift`] reads again.
 ///
 /// # Errors
 /// `BAD_ARGUMENT` where `folder` exists and is not empty; `IO_ERROR`, for example a full disk; `BAD_TENSOR` where a
@@ -237,6 +251,9 @@ impl Writer<'_> {
         ]);
         if let Some(method) = checkpoint.resampled() {
             about.insert(POSITIONS_NOTE, method.to_string());
+        }
+        if let Some(drift) = self.options.drift.or(checkpoint.drift()) {
+            about.insert(DRIFT_NOTE, json!(drift).to_string());
         }
         Ok(about)
     }

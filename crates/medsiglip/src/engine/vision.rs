@@ -1,11 +1,11 @@
 //! The vision tower: patches, blocks, MAP pooling head.
 
 use super::block::{Blocks, Shape};
-use super::buffers::{Buffers, thirds};
-use super::kernels::{Heads, Then, attend_one, layer_norm, linear};
+use super::buffers::Buffers;
+use super::kernels::{Then, layer_norm, linear, pool};
 use super::panels::{LANES, Rows};
 use super::weights::{LayerNorm, Linear, Mlp};
-use crate::checkpoint::{Checkpoint, Dtype};
+use crate::checkpoint::{Checkpoint, Dtype, Tensor};
 use crate::config::VisionConfig;
 use crate::embedding::Embeddings;
 use crate::model::{Keep, TowerOutput};
@@ -161,11 +161,13 @@ impl VisionTower {
 
 /// Multihead attention pooling (Lee et al., Set Transformer, arXiv 1810.00825): one learned query, the probe,
 /// attends to all patches; then a residual MLP.
+///
+/// The query is the same for every picture, so that no patch needs a key or a value of its own: a head's score of patch y
+/// is `q . (K y + b) = (K^T q) . y + q . b`, of which softmax ignores the last term, and as weights sum to 1,
+/// `sum of w (V y + b) = V (sum of w y) + b`.
 struct MapHead {
-    heads: usize,
-    /// The probe's query: the same for every picture, so it is computed once. (D).
-    query: Vec<f32>,
-    key: Linear,
+    /// `K^T q / sqrt(Dh)` of each head: (H, D).
+    looks: Linear,
     value: Linear,
     out: Linear,
     norm: LayerNorm,
@@ -185,17 +187,16 @@ impl MapHead {
             bias: bias[index * width..(index + 1) * width].to_vec(),
         };
         let probe = checkpoint.tensor("vision_model.head.probe", &[1, 1, width])?;
-        let mut query = vec![0.0; LANES * width];
         let probe = in_panels(&probe.to_f32(), width);
+        let mut query = vec![0.0; LANES * width];
         linear(&probe, &projection(0), Then::Store, &mut query);
         let one = Rows {
             items: 1,
             tokens: 1,
         };
+        let query = one.gather(&query, width);
         Ok(Self {
-            heads: shape.heads,
-            query: one.gather(&query, width),
-            key: projection(1),
+            looks: looks(&query, &projection(1), shape.heads),
             value: projection(2),
             out: Linear::load(checkpoint, &format!("{attention}.out_proj"), width, width)?,
             norm: LayerNorm::load(checkpoint, "vision_model.head.layernorm", width, shape.eps)?,
@@ -205,35 +206,37 @@ impl MapHead {
 
     /// Pools `buffers.y`, panels of D columns, to (B, D); also gives the attention weights (B, H, N).
     fn forward(&self, buffers: &mut Buffers, rows: Rows) -> (Vec<f32>, Vec<f32>) {
-        let width = self.query.len();
-        let len = rows.len(width);
-        let y = &buffers.y[..len];
-        let [k, v, _] = thirds(&mut buffers.wide, len);
-        linear(y, &self.key, Then::Store, k);
-        linear(y, &self.value, Then::Store, v);
+        let (width, heads) = (self.looks.input(), self.looks.output());
+        let y = &buffers.y[..rows.len(width)];
+        let scores = &mut buffers.wide[..rows.len(heads)];
+        linear(y, &self.looks, Then::Store, scores);
 
-        let mut attended = vec![0.0; rows.items * width];
-        let mut weights = vec![0.0; rows.items * self.heads * rows.tokens];
-        let item = len / rows.items;
-        let heads = Heads {
-            rows: Rows { items: 1, ..rows },
-            width,
-            heads: self.heads,
+        // Each item now has a row for each head.
+        let of_heads = Rows {
+            items: rows.items,
+            tokens: heads,
         };
-        for (index, (attended, weights)) in attended
-            .chunks_exact_mut(width)
-            .zip(weights.chunks_exact_mut(self.heads * rows.tokens))
-            .enumerate()
-        {
-            let own = index * item..(index + 1) * item;
-            attend_one(
-                &self.query,
-                [&k[own.clone()], &v[own]],
-                attended,
-                weights,
-                heads,
-            );
-        }
+        let mut weights = vec![0.0; rows.items * heads * rows.tokens];
+        let mut sums = vec![0.0; of_heads.len(width)];
+        let of_item = |all: usize| all / rows.items;
+        weights
+            .chunks_exact_mut(heads * rows.tokens)
+            .zip(sums.chunks_exact_mut(of_item(of_heads.len(width))))
+            .zip(scores.chunks_exact(of_item(rows.len(heads))))
+            .zip(y.chunks_exact(of_item(rows.len(width))))
+            .for_each(|(((weights, sums), scores), y)| {
+                pool([scores, y], rows.tokens, weights, sums)
+            });
+
+        let mut values = vec![0.0; sums.len()];
+        linear(&sums, &self.value, Then::Store, &mut values);
+        let dim = width / heads;
+        let attended: Vec<f32> = (0..rows.items * width)
+            .map(|place| {
+                let (item, column) = (place / width, place % width);
+                values[of_heads.at(item, column / dim, width) + column * LANES]
+            })
+            .collect();
         (self.finish(&attended, buffers), weights)
     }
 
@@ -242,7 +245,7 @@ impl MapHead {
     /// # Shapes
     /// `attended` (B, D) to (B, D).
     fn finish(&self, attended: &[f32], buffers: &mut Buffers) -> Vec<f32> {
-        let width = self.query.len();
+        let width = self.out.output();
         let rows = Rows {
             items: 1,
             tokens: attended.len() / width,
@@ -258,6 +261,25 @@ impl MapHead {
         linear(y, &self.mlp.fc1, Then::Gelu, hidden);
         linear(hidden, &self.mlp.fc2, Then::Add, x);
         rows.gather(x, width)
+    }
+}
+
+/// What each head looks for in a patch: (H, D).
+fn looks(query: &[f32], key: &Linear, heads: usize) -> Linear {
+    let (width, dim) = (query.len(), query.len() / heads);
+    let scale = 1.0 / (dim as f64).sqrt();
+    let keys = key.weight.to_f32();
+    let mut looks = vec![0.0f64; heads * width];
+    for (row, (q, keys)) in query.iter().zip(keys.chunks_exact(width)).enumerate() {
+        let looks = &mut looks[row / dim * width..][..width];
+        for (look, key) in looks.iter_mut().zip(keys) {
+            *look += f64::from(*q) * f64::from(*key) * scale;
+        }
+    }
+    let looks = looks.iter().map(|look| *look as f32).collect();
+    Linear {
+        weight: Tensor::from_f32(vec![heads, width], looks),
+        bias: vec![0.0; heads],
     }
 }
 

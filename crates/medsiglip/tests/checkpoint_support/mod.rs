@@ -55,7 +55,7 @@ pub fn saving(dtype: Option<Dtype>, max_shard_bytes: Option<u64>) -> SaveOptions
     SaveOptions {
         dtype,
         max_shard_bytes,
-        stop: None,
+        ..SaveOptions::default()
     }
 }
 

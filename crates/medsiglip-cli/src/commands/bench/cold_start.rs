@@ -9,13 +9,8 @@ use medsiglip::{Error, LoadOptions, Model};
 use serde::{Deserialize, Serialize};
 
 use crate::args::BenchArgs;
+use crate::commands::drift::TEXTS;
 use crate::messages::{Exit, Failure, Result};
-
-/// The texts of every benchmark.
-pub const TEXTS: [&str; 2] = [
-    "a normal chest x-ray",
-    "a chest x-ray with pleural effusion",
-];
 
 /// One start.
 #[derive(Debug, Clone, Copy, Serialize)]

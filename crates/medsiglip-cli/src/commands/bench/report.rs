@@ -3,11 +3,13 @@
 use std::io::Write;
 
 use indicatif::ProgressBar;
+use medsiglip::checkpoint::{Drift, Dtype};
 use medsiglip::engine::peak::Peak;
 use serde_json::{Map, Value, json};
 
 use super::cold_start::ColdStart;
 use crate::args::InspectFormat;
+use crate::commands::drift::sentence;
 use crate::messages::{Failure, Result};
 use crate::progress;
 
@@ -112,23 +114,19 @@ impl Report {
     }
 
     /// Adds how far embeddings of `dtype` are from those of the weights as `stored`.
-    pub fn drift(
-        &mut self,
-        dtype: &str,
-        stored: &str,
-        images: Option<f32>,
-        texts: Option<f32>,
-    ) -> Result<()> {
-        self.put("drift", json!({"dtype": dtype, "stored": stored, "cosine_images": images, "cosine_texts": texts}));
-        let of =
-            |name: &str, cosine: Option<f32>| cosine.map(|cosine| format!("{cosine:.6} of {name}"));
-        let both: Vec<_> = [of("pictures", images), of("texts", texts)]
-            .into_iter()
-            .flatten()
-            .collect();
+    pub fn drift(&mut self, dtype: Dtype, stored: Dtype, drift: &Drift) -> Result<()> {
+        let Drift {
+            cosine_images,
+            cosine_texts,
+        } = drift;
+        let json = json!({
+            "dtype": dtype.name(), "stored": stored.name(),
+            "cosine_images": cosine_images, "cosine_texts": cosine_texts,
+        });
+        self.put("drift", json);
+        let sentence = sentence(drift);
         self.line(&format!(
-            "\ndrift of {dtype} from the weights as stored, {stored}: lowest cosine {}",
-            both.join(", ")
+            "\ndrift of {dtype} from the weights as stored, {stored}: {sentence}"
         ))
     }
 

@@ -258,91 +258,106 @@ impl Part {
             stride: keys.len() * LANES,
         };
         let panel = self.first_panel + keys.start / LANES;
-        // Columns of a panel are 16 numbers apart, its keys side by side.
-        let w = Scalars {
-            data: &v[(panel * self.width + self.first_column) * LANES..],
-            column: Steps::even(LANES),
-            k: Steps {
-                inner: 1,
-                outer: self.width * LANES,
-            },
-        };
+        let place = (panel * self.width + self.first_column) * LANES;
+        let w = down_panels(&v[place..], self.width);
         let start = Start { bias: None, add };
         product(simd, (x, w), keys.len(), start, out);
     }
 }
 
-/// Attention of one query to all tokens of one item; also gives the weights.
+/// What one query a head makes of the tokens of one item: softmax(`scores`) of each head, and the sums of the tokens
+/// that it weighs.
 ///
 /// # Shapes
-/// `query` and `out` (D), `k` and `v` panels of one item, `weights` (H, N).
-pub(in crate::engine) fn attend_one(
-    query: &[f32],
-    [k, v]: [&[f32]; 2],
-    out: &mut [f32],
+/// `scores` is panels of H columns and `y` panels of D columns, of `tokens` rows; `weights` (H, tokens); `sums` is
+/// panels of D columns, of H rows.
+pub(in crate::engine) fn pool(
+    [scores, y]: [&[f32]; 2],
+    tokens: usize,
     weights: &mut [f32],
-    heads: Heads,
+    sums: &mut [f32],
 ) {
-    Arch::new().dispatch(One {
-        query,
-        k,
-        v,
-        out,
-        weights,
-        heads,
+    let heads = weights.len() / tokens;
+    let rows = Rows { items: 1, tokens };
+    let mut lanes = vec![0.0; heads.div_ceil(LANES) * tokens * LANES];
+    for (head, weights) in weights.chunks_exact_mut(tokens).enumerate() {
+        for (token, weight) in weights.iter_mut().enumerate() {
+            *weight = scores[rows.at(0, token, heads) + head * LANES];
+        }
+        Arch::new().dispatch(Softmax(weights));
+        // As the next product's left side: heads in lanes, tokens down.
+        let column = lanes[head / LANES * tokens * LANES + head % LANES..].iter_mut();
+        let column = column.step_by(LANES);
+        column.zip(&*weights).for_each(|(to, from)| *to = *from);
+    }
+    let width = y.len() / (rows.panels() * LANES);
+    let panels = heads.div_ceil(LANES);
+    let cut = Cut {
+        width,
+        columns: width.div_ceil(rayon::current_num_threads()),
+        group: panels,
+        panels,
+    };
+    for_each_block(sums, cut, |place, block| {
+        Arch::new().dispatch(Weigh {
+            lanes: Lanes {
+                data: &lanes,
+                stride: tokens * LANES,
+            },
+            y: &y[place.columns.start * LANES..],
+            width,
+            tokens,
+            block,
+        });
     });
 }
 
-/// One query to attend.
-struct One<'a> {
-    query: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    out: &'a mut [f32],
-    weights: &'a mut [f32],
-    heads: Heads,
-}
+/// Softmax of one row in place.
+struct Softmax<'a>(&'a mut [f32]);
 
-impl WithSimd for One<'_> {
+impl WithSimd for Softmax<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Heads { rows, width, .. } = self.heads;
-        let dim = self.heads.dim();
-        for (head, weights) in self.weights.chunks_exact_mut(rows.tokens).enumerate() {
-            let columns = head * dim..(head + 1) * dim;
-            for (panel, weights) in weights.chunks_mut(LANES).enumerate() {
-                let (k, _) = self.k[panel * width * LANES..][..width * LANES].as_chunks::<LANES>();
-                let mut scores = [0.0; LANES];
-                for (q, k) in self.query[columns.clone()].iter().zip(&k[columns.clone()]) {
-                    scores.iter_mut().zip(k).for_each(|(s, k)| *s += q * k);
-                }
-                weights.copy_from_slice(&scores[..weights.len()]);
-            }
-            softmax::<S>(weights, self.heads.scale());
-            for (column, out) in columns.clone().zip(&mut self.out[columns]) {
-                let mut sums = [0.0; LANES];
-                for (panel, weights) in weights.chunks(LANES).enumerate() {
-                    let v = &self.v[(panel * width + column) * LANES..][..weights.len()];
-                    for ((sum, w), v) in sums.iter_mut().zip(weights).zip(v) {
-                        *sum += w * v;
-                    }
-                }
-                *out = sums.iter().sum();
-            }
-        }
+        let row = self.0;
+        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        row.iter_mut().for_each(|x| *x = exp::<S>(*x - max));
+        let sum: f32 = row.iter().sum();
+        row.iter_mut().for_each(|x| *x /= sum);
     }
 }
 
-/// Softmax of one row of scaled scores in place.
-#[inline(always)]
-fn softmax<S: Simd>(row: &mut [f32], scale: f32) {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    row.iter_mut()
-        .for_each(|x| *x = exp::<S>((*x - max) * scale));
-    let sum: f32 = row.iter().sum();
-    row.iter_mut().for_each(|x| *x /= sum);
+/// Some columns of `sum of weight * y`.
+struct Weigh<'a, 'o> {
+    lanes: Lanes<'a>,
+    y: &'a [f32],
+    width: usize,
+    tokens: usize,
+    block: Block<'o>,
+}
+
+impl WithSimd for Weigh<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let w = down_panels(self.y, self.width);
+        let start = Start::default();
+        product(simd, (self.lanes, w), self.tokens, start, &mut self.block);
+    }
+}
+
+/// Panels of `width` columns as a right side: their columns, 16 numbers apart, over their rows, which lie side by side.
+fn down_panels(panels: &[f32], width: usize) -> Scalars<'_> {
+    Scalars {
+        data: panels,
+        column: Steps::even(LANES),
+        k: Steps {
+            inner: 1,
+            outer: width * LANES,
+        },
+    }
 }
 
 #[cfg(test)]
@@ -384,16 +399,25 @@ mod tests {
         }
 
         #[test]
-        fn one_query_equals_the_reference(tokens in 1usize..150, heads in 1usize..5, dim in 1usize..20, seed: u8) {
-            let heads = Heads { rows: Rows { items: 1, tokens }, width: heads * dim, heads };
-            let [q, k, v] = [1, 2, 3].map(|i| reference::numbers(tokens * heads.width, usize::from(seed) + i));
-            let (mut out, mut weights) = (vec![f32::NAN; heads.width], vec![f32::NAN; heads.heads * tokens]);
-            let [k_panels, v_panels] = [&k, &v].map(|numbers| panels(heads, numbers));
-            attend_one(&q[..heads.width], [&k_panels, &v_panels], &mut out, &mut weights, heads);
-            let (want_out, want_weights) = reference::attention([&q, &k, &v], heads);
-            reference::assert_close(&out, &want_out[..heads.width], 1e-5);
-            let first: Vec<f32> = (0..heads.heads).flat_map(|h| want_weights[h * tokens * tokens..][..tokens].to_vec()).collect();
-            reference::assert_close(&weights, &first, 1e-5);
+        fn pooling_equals_the_reference(tokens in 1usize..150, heads in 1usize..20, dim in 1usize..20, seed: u8) {
+            let (width, seed) = (heads * dim, usize::from(seed));
+            let rows = Rows { items: 1, tokens };
+            let (scores, y) = (reference::numbers(tokens * heads, seed), reference::numbers(tokens * width, seed + 1));
+            let mut panels = [vec![0.0; rows.len(heads)], vec![0.0; rows.len(width)]];
+            rows.scatter(&scores, heads, &mut panels[0]);
+            rows.scatter(&y, width, &mut panels[1]);
+            let of_heads = Rows { items: 1, tokens: heads };
+            let (mut weights, mut sums) = (vec![f32::NAN; heads * tokens], vec![f32::NAN; of_heads.len(width)]);
+            pool([&panels[0], &panels[1]], tokens, &mut weights, &mut sums);
+            let sums = of_heads.gather(&sums, width);
+            for head in 0..heads {
+                let row: Vec<f32> = scores.iter().skip(head).step_by(heads).copied().collect();
+                let want = reference::softmax(&row);
+                reference::assert_close(&weights[head * tokens..][..tokens], &want, 1e-6);
+                let sum = |d: usize| y.iter().skip(d).step_by(width).zip(&want).map(|(y, w)| y * w).sum::<f32>();
+                let want: Vec<f32> = (0..width).map(sum).collect();
+                reference::assert_close(&sums[head * width..][..width], &want, 1e-5);
+            }
         }
     }
 

@@ -14,6 +14,6 @@ mod product;
 #[cfg(test)]
 mod reference;
 
-pub(super) use attention::{Heads, attend_one, attention};
+pub(super) use attention::{Heads, attention, pool};
 pub(super) use layer_norm::layer_norm;
 pub(super) use linear::{Then, linear};

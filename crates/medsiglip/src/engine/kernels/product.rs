@@ -198,8 +198,8 @@ impl Sweep<'_, '_, '_> {
     /// One tile: P panels from `panel` on, R columns from `column` on.
     ///
     /// # Safety
-    /// The tile is inside `out`, its columns stand an even step apart in `w`, and `V` vectors of `S` hold LANES numbers. The sides reach as far as `out` and
-    /// `depth`, which [`product`] has checked.
+    /// The tile is inside `out`, its columns stand an even step apart in `w`, and `V` vectors of `S` hold LANES numbers.
+    /// The sides reach as far as `out` and `depth`, which [`product`] has checked.
     #[inline(always)]
     unsafe fn tile<S: Simd, const P: usize, const V: usize, const R: usize>(
         &mut self,
@@ -220,15 +220,6 @@ impl Sweep<'_, '_, '_> {
                 let bias = simd.splat_f32s(unsafe { *bias.get_unchecked(column + r) });
                 *sums = [[bias; V]; P];
             }
-            if self.start.add {
-                for (p, sums) in sums.iter_mut().enumerate() {
-                    for (v, sum) in sums.iter_mut().enumerate() {
-                        // SAFETY: a vector inside the tile of `out`, which this call borrows.
-                        let old = unsafe { load(out.add(place(p, v, out_stride) + r * LANES)) };
-                        *sum = simd.add_f32s(*sum, old);
-                    }
-                }
-            }
         }
 
         let mut k = 0;
@@ -237,10 +228,10 @@ impl Sweep<'_, '_, '_> {
             let w = w.wrapping_add(self.w.k.at(k));
             let x = x.wrapping_add(k * LANES);
             for step in 0..steps {
-                // SAFETY: k + step < depth, so these are numbers (k, lane) of panels that `x` has.
                 let x: [[S::f32s; V]; P] = std::array::from_fn(|p| {
-                    std::array::from_fn(|v| unsafe {
-                        load(x.add(step * LANES + place(p, v, self.x.stride)))
+                    std::array::from_fn(|v| {
+                        // SAFETY: k + step < depth, so this is a vector (k, lanes) of a panel that `x` has.
+                        unsafe { load(x.add(step * LANES + place(p, v, self.x.stride))) }
                     })
                 });
                 for (r, sums) in sums.iter_mut().enumerate() {
@@ -261,7 +252,15 @@ impl Sweep<'_, '_, '_> {
             for (p, sums) in sums.iter().enumerate() {
                 for (v, sum) in sums.iter().enumerate() {
                     // SAFETY: a vector inside the tile of `out`, which this call borrows mutably.
-                    unsafe { store(out.add(place(p, v, out_stride) + r * LANES), *sum) };
+                    unsafe {
+                        let out = out.add(place(p, v, out_stride) + r * LANES);
+                        // Read here, not at the start, where every sum would wait for it.
+                        let sum = match self.start.add {
+                            true => simd.add_f32s(load(out), *sum),
+                            false => *sum,
+                        };
+                        store(out, sum);
+                    }
                 }
             }
         }
