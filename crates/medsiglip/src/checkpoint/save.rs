@@ -183,9 +183,13 @@ impl Writer<'_> {
         let mut plan = Vec::new();
         for tensor in expected_tensors(self.checkpoint.config()) {
             self.check_stop()?;
-            let stored = self.checkpoint.tensor(&tensor.name, &tensor.shape)?.dtype();
-            let dtype = self.options.dtype.map_or(stored, |dtype| {
-                Tensor::storage_type(dtype, stored, &tensor.name, &tensor.shape)
+            let (name, shape) = (&tensor.name, &tensor.shape);
+            let stored = self.checkpoint.stored(name)?;
+            let stored = stored.ok_or_else(|| files::missing(name, shape))?.dtype();
+            // As the tensor will be when it is read and rounded, without reading it yet.
+            let rounded = [self.checkpoint.dtype, self.options.dtype];
+            let dtype = rounded.into_iter().flatten().fold(stored, |stored, dtype| {
+                Tensor::storage_type(dtype, stored, name, shape)
             });
             if dtype == Dtype::Int8 {
                 let scales = ExpectedTensor {

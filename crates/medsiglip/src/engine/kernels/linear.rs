@@ -65,7 +65,10 @@ pub(in crate::engine) fn linear(x: &[f32], layer: &Linear, then: Then, y: &mut [
 /// Panels that a task takes: all, but for machines with so many threads that some would have nothing to do.
 pub(super) fn panels_of_task(panels: usize, blocks: usize) -> usize {
     let wanted = (4 * rayon::current_num_threads()).div_ceil(blocks);
-    panels.div_ceil(wanted).next_multiple_of(2).clamp(1, panels)
+    panels
+        .div_ceil(wanted)
+        .next_multiple_of(2)
+        .clamp(1, panels.max(1))
 }
 
 /// One block of the output.
