@@ -200,7 +200,7 @@ impl Architecture {
 
 // Sizes beyond these belong to no SigLIP model; they keep a hostile config from asking for memory.
 const MAX_WIDTH: usize = 16_384;
-const MAX_MLP: usize = 65_536;
+pub(crate) const MAX_MLP: usize = 65_536;
 const MAX_DEPTH: usize = 256;
 pub(crate) const MAX_SIDE: usize = 16_384;
 const MAX_PATCH: usize = 1_024;

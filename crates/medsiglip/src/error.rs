@@ -74,14 +74,14 @@ pub enum Error {
         path: PathBuf,
     },
     /// The system gives no more memory.
-    #[error("cannot get {bytes} bytes of memory for {what}: {reason}")]
+    #[error("cannot get {bytes} bytes of memory for {what}: {source}")]
     OutOfMemory {
         /// What the memory is for.
         what: &'static str,
         /// How much was asked for.
         bytes: u64,
         /// The operating system's answer.
-        reason: std::io::Error,
+        source: std::io::Error,
     },
     /// The work was interrupted by the caller.
     #[error("interrupted")]

@@ -206,7 +206,7 @@ impl Bench<'_> {
             return Ok(());
         }
         self.report.step("drift", 1, 1);
-        let drift = drift::measure(model, &stored)?;
+        let drift = drift::measure(model.encoder(), stored.encoder(), model.config())?;
         self.report.drift(dtype, stored_dtype, &drift)
     }
 

@@ -2,8 +2,11 @@
 
 use std::num::NonZeroU64;
 
-use medsiglip::checkpoint::{self, Checkpoint, Drift, Dtype, OpenOptions, SaveOptions};
-use medsiglip::{Error, LoadOptions, Model};
+use medsiglip::Error;
+use medsiglip::checkpoint::{
+    self, Checkpoint, Drift, Dtype, OpenOptions, SaveOptions, expected_tensors,
+};
+use medsiglip::engine::CpuEngine;
 
 use super::drift;
 use crate::args::{ConvertArgs, SourceArgs};
@@ -18,7 +21,7 @@ pub fn run(args: &ConvertArgs) -> Result<Exit> {
     let options = SaveOptions {
         dtype: args.source.dtype,
         max_shard_bytes: args.max_shard_size.map(NonZeroU64::get),
-        drift: drift(&args.source)?,
+        drift: drift_of(&args.source)?,
         stop: Some(batches::is_stopped),
     };
     match checkpoint::save(&checkpoint, &args.output, &options) {
@@ -34,35 +37,48 @@ pub fn run(args: &ConvertArgs) -> Result<Exit> {
     }
 }
 
-/// What rounding the weights does to the embeddings; `None` where nothing is rounded.
-fn drift(source: &SourceArgs) -> Result<Option<Drift>> {
-    let load = |dtype| {
-        let checkpoint = OpenOptions {
-            dtype,
-            ..source.open_options()
-        };
-        let options = LoadOptions {
-            checkpoint,
-            ..LoadOptions::default()
-        };
-        Model::load(&source.model, &options)
-    };
+/// What rounding the weights does to the embeddings, and did when the source was written; `None` where nothing is rounded.
+fn drift_of(source: &SourceArgs) -> Result<Option<Drift>> {
     let Some(dtype) = source.dtype.filter(|dtype| *dtype != Dtype::F32) else {
         return Ok(None);
     };
-    let stored = load(None)?;
-    if stored.encoder().dtype() == dtype {
+    let open = |dtype| {
+        let options = OpenOptions {
+            dtype,
+            ..source.open_options()
+        };
+        Checkpoint::open(&source.model, &options)
+    };
+    let stored = open(None)?;
+    if !holds_other(&stored, dtype)? {
         return Ok(None);
     }
     let steps = progress::steps();
     steps.set_message(format!("measuring what {dtype} changes"));
-    let drift = drift::measure(&load(Some(dtype))?, &stored)?;
+    let rounded = CpuEngine::new(&open(Some(dtype))?, None)?;
+    let drift = drift::measure(&rounded, &CpuEngine::new(&stored, None)?, stored.config());
     steps.finish_and_clear();
-    let sentence = drift::sentence(&drift);
-    messages::note(format_args!(
-        "drift of {dtype} from the weights as stored: {sentence}"
-    ));
-    Ok(Some(drift))
+    let drift = drift?;
+    if !batches::is_stopped() {
+        let sentence = drift::sentence(&drift);
+        messages::note(format_args!(
+            "drift of {dtype} from the weights as stored: {sentence}"
+        ));
+    }
+    Ok(Some(
+        stored.drift().map_or(drift, |old| drift::lower(old, drift)),
+    ))
+}
+
+/// Whether a matrix of the checkpoint is of another type.
+fn holds_other(checkpoint: &Checkpoint, dtype: Dtype) -> Result<bool> {
+    for expected in expected_tensors(checkpoint.config()) {
+        let tensor = checkpoint.tensor(&expected.name, &expected.shape)?;
+        if expected.shape.len() >= 2 && tensor.dtype() != dtype {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// An error where the folder holds something: a checkpoint must not be mixed with another one's files.

@@ -131,6 +131,12 @@ fn a_rounded_checkpoint_says_how_far_it_is_from_its_source() {
     let told = convert(&["--model", "small", "--output", "copy"]);
     assert!(!told.contains("drift"), "{told}");
     assert_eq!(drift("copy"), drift("small"));
+    // Rounded again, it is no nearer.
+    convert(&["--model", "small", "--output", "again", "--dtype", "bf16"]);
+    assert_eq!(
+        drift("again")["cosine_images"],
+        drift("small")["cosine_images"]
+    );
     let told = convert(&["--output", "exact", "--dtype", "f32"]);
     assert!(
         !told.contains("drift") && drift("exact").is_null(),
@@ -232,4 +238,21 @@ fn exit_codes_tell_how_much_was_done() {
             folder.run(&[command, inputs].concat()).expect(code);
         }
     }
+}
+
+#[test]
+fn a_checkpoint_without_a_tokenizer_is_converted_too() {
+    let folder = Folder::with_pictures(1);
+    std::fs::create_dir(folder.path("bare")).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(
+            std::path::Path::new(TINY).join(file),
+            folder.path("bare").join(file),
+        )
+        .unwrap();
+    }
+    let convert = [
+        "convert", "--model", "bare", "--output", "small", "--dtype", "int8",
+    ];
+    folder.run(&convert).expect(0);
 }

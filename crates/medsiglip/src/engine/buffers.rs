@@ -51,10 +51,10 @@ impl Numbers {
             return Ok(());
         }
         let bytes = len.checked_mul(size_of::<f32>());
-        let failed = |reason| Error::OutOfMemory {
+        let failed = |source| Error::OutOfMemory {
             what: "activations",
             bytes: bytes.unwrap_or(usize::MAX) as u64,
-            reason,
+            source,
         };
         // The old pages go before the new ones come.
         self.0 = None;

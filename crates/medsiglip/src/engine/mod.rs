@@ -84,9 +84,9 @@ impl Encoder for CpuEngine {
                 .data()
                 .chunks(items * item)
                 .map(|pass| self.vision.forward(pass, keep, &mut buffers));
-            let output = join(passes)?;
+            let output = join(passes);
             self.buffers.give_back(buffers);
-            Ok(output)
+            output
         })
     }
 
@@ -104,9 +104,9 @@ impl Encoder for CpuEngine {
                 .data()
                 .chunks(items * ids.length())
                 .map(|pass| text.forward(pass, keep, &mut buffers));
-            let output = join(passes)?;
+            let output = join(passes);
             self.buffers.give_back(buffers);
-            Ok(output)
+            output
         })
     }
 

@@ -187,16 +187,8 @@ impl MapHead {
             bias: bias[index * width..(index + 1) * width].to_vec(),
         };
         let probe = checkpoint.tensor("vision_model.head.probe", &[1, 1, width])?;
-        let probe = in_panels(&probe.to_f32(), width);
-        let mut query = vec![0.0; LANES * width];
-        linear(&probe, &projection(0), Then::Store, &mut query);
-        let one = Rows {
-            items: 1,
-            tokens: 1,
-        };
-        let query = one.gather(&query, width);
         Ok(Self {
-            looks: looks(&query, &projection(1), shape.heads),
+            looks: looks(&probe.to_f32(), &projection(0), &projection(1), shape.heads),
             value: projection(2),
             out: Linear::load(checkpoint, &format!("{attention}.out_proj"), width, width)?,
             norm: LayerNorm::load(checkpoint, "vision_model.head.layernorm", width, shape.eps)?,
@@ -264,16 +256,20 @@ impl MapHead {
     }
 }
 
-/// What each head looks for in a patch: (H, D).
-fn looks(query: &[f32], key: &Linear, heads: usize) -> Linear {
-    let (width, dim) = (query.len(), query.len() / heads);
+/// What each head looks for in a patch: (H, D). Once a load, so in f64.
+fn looks(probe: &[f32], query: &Linear, key: &Linear, heads: usize) -> Linear {
+    let (width, dim) = (probe.len(), probe.len() / heads);
     let scale = 1.0 / (dim as f64).sqrt();
-    let keys = key.weight.to_f32();
+    let (queries, keys) = (query.weight.to_f32(), key.weight.to_f32());
+    let rows = queries.chunks_exact(width).zip(&query.bias);
     let mut looks = vec![0.0f64; heads * width];
-    for (row, (q, keys)) in query.iter().zip(keys.chunks_exact(width)).enumerate() {
+    for (row, ((weights, bias), keys)) in rows.zip(keys.chunks_exact(width)).enumerate() {
+        let products = weights.iter().zip(probe);
+        let products = products.map(|(w, p)| f64::from(*w) * f64::from(*p));
+        let q = (products.sum::<f64>() + f64::from(*bias)) * scale;
         let looks = &mut looks[row / dim * width..][..width];
         for (look, key) in looks.iter_mut().zip(keys) {
-            *look += f64::from(*q) * f64::from(*key) * scale;
+            *look += q * f64::from(*key);
         }
     }
     let looks = looks.iter().map(|look| *look as f32).collect();

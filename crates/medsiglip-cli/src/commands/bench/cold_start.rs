@@ -9,8 +9,13 @@ use medsiglip::{Error, LoadOptions, Model};
 use serde::{Deserialize, Serialize};
 
 use crate::args::BenchArgs;
-use crate::commands::drift::TEXTS;
 use crate::messages::{Exit, Failure, Result};
+
+/// The texts that are scored.
+const TEXTS: [&str; 2] = [
+    "a normal chest x-ray",
+    "a chest x-ray with pleural effusion",
+];
 
 /// One start.
 #[derive(Debug, Clone, Copy, Serialize)]

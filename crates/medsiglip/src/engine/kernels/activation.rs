@@ -43,13 +43,18 @@ fn mul_add<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// `gelu_pytorch_tanh` in place: 0.5 x (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3)
-/// (Hendrycks and Gimpel, arXiv 1606.08415), written as x * sigmoid(2 u).
+/// (Hendrycks and Gimpel, arXiv 1606.08415), written as x * sigmoid(2 u); within 1e-6 of the larger of 1 and |x|.
 #[inline(always)]
 pub(super) fn gelu<S: Simd>(values: &mut [f32]) {
     const SCALE: f32 = 2.0 * 0.797_884_6;
     for value in values {
-        // Below -16 the result is 0 in f32; the bound keeps x * x from overflowing (and lets NaN through).
-        let x = if *value < -16.0 { -16.0 } else { *value };
+        // Below -16 the result is nothing that f32 can add to; the bound keeps x * x from overflowing. What is not
+        // finite stays so.
+        let x = if *value < -16.0 && *value >= f32::MIN {
+            -16.0
+        } else {
+            *value
+        };
         *value = x / (1.0 + exp::<S>(-SCALE * x * (1.0 + 0.044_715 * x * x)));
     }
 }
@@ -75,6 +80,9 @@ mod tests {
         values.extend([f32::MAX, f32::MIN, 1e20, -1e20, 0.0, -0.0]);
         let want: Vec<f32> = values.iter().map(|x| reference::gelu(*x)).collect();
         gelu::<S>(&mut values);
+        let mut wrong = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        gelu::<S>(&mut wrong);
+        assert!(wrong.iter().all(|x| !x.is_finite()), "{wrong:?}");
         for (got, want) in values.iter().zip(&want) {
             let allowed = 1e-6 * want.abs().max(1.0);
             assert!((got - want).abs() <= allowed, "{got} {want}");

@@ -33,7 +33,7 @@ pub(super) struct Place {
 impl<'a> Block<'a> {
     /// All of `out`, which has panels of `columns` columns.
     pub fn whole(out: &'a mut [f32], columns: usize) -> Self {
-        let stride = columns * LANES;
+        let stride = columns.checked_mul(LANES).expect("columns of real data");
         Self {
             start: out.as_mut_ptr(),
             stride,
@@ -123,6 +123,9 @@ pub(super) struct Cut {
 /// Runs `work` for every block of `out` on the threads of the current pool.
 pub(super) fn for_each_block(out: &mut [f32], cut: Cut, work: impl Fn(Place, Block) + Sync) {
     let whole = Shared(Block::whole(out, cut.width));
+    if whole.get().panels == 0 {
+        return;
+    }
     let in_group = cut.group.div_ceil(cut.panels);
     let across = whole.get().panels.div_ceil(cut.group) * in_group;
     let down = cut.width.div_ceil(cut.columns);

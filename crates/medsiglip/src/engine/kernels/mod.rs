@@ -1,4 +1,4 @@
-//! The arithmetic of the towers on slices of f32, row-major. Each kernel splits its work over the
+//! The arithmetic of the towers on panels of activations. Each kernel splits its work over the
 //! threads of the pool it is called in, and gives the same bits for any number of threads.
 //!
 //! Loops over lanes are written so that the compiler vectorises them; [`pulp::Arch`] picks AVX-512,

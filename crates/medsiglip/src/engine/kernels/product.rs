@@ -1,4 +1,4 @@
-//! The matrix product that linear layers and attention are made of: the one place that counts on registers.
+//! The matrix product that linear layers of float weights and attention are made of.
 //!
 //! `out(column, lane) = sum over k of x(k, lane) * w(column, k)`: a register holds 16 rows of the batch (fewer where
 //! registers are shorter, then several), and is multiplied by one weight after the other, each read from where it is
@@ -111,7 +111,7 @@ pub(super) fn product<S: Simd>(
     }
     let x_extent = (panels - 1)
         .checked_mul(x.stride)
-        .and_then(|last| last.checked_add(depth * LANES));
+        .and_then(|last| last.checked_add(depth.checked_mul(LANES)?));
     assert!(
         x_extent.is_some_and(|need| need <= x.data.len()),
         "left side too short"
@@ -141,7 +141,8 @@ pub(super) fn product<S: Simd>(
         (8, false) => whole.run::<S, 1, 2, 4>(simd),
         (4, true) => whole.run::<S, 1, 4, 6>(simd),
         (4, false) => whole.run::<S, 1, 4, 4>(simd),
-        _ => whole.run::<S, 1, LANES, 1>(simd),
+        (1, _) => whole.run::<S, 1, LANES, 1>(simd),
+        (lanes, _) => unreachable!("no tiles for vectors of {lanes} numbers"),
     }
 }
 

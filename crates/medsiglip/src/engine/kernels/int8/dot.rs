@@ -54,7 +54,7 @@ impl Dot for Plain {
     #[inline(always)]
     unsafe fn dot(self, mut sum: Self::Vector, x: Self::Vector, w: Self::Vector) -> Self::Vector {
         for lane in 0..LANES {
-            let products = x[lane].to_ne_bytes().into_iter().zip(w[lane].to_ne_bytes());
+            let products = x[lane].to_le_bytes().into_iter().zip(w[lane].to_le_bytes());
             sum[lane] += products
                 .map(|(x, w)| i32::from(x) * i32::from(w as i8))
                 .sum::<i32>();
@@ -154,7 +154,7 @@ mod x86 {
     }
 
     dot_256!(AvxVnni, |sum, x, w| _mm256_dpbusd_avx_epi32(sum, x, w));
-    // Pairs in 16 bits, at most 2 * 127 * 127 = 32258 as x has 7 bits; then pairs of these in 32 bits.
+    // Pairs in 16 bits, at most 2 * 127 * 128 = 32512 as x has 7 bits; then pairs of these in 32 bits.
     dot_256!(Avx2, |sum, x, w| _mm256_add_epi32(
         sum,
         _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1))
