@@ -2,11 +2,11 @@
 
 use std::num::NonZeroU64;
 
-use medsiglip::Error;
 use medsiglip::checkpoint::{
     self, Checkpoint, Drift, Dtype, OpenOptions, SaveOptions, expected_tensors,
 };
-use medsiglip::engine::CpuEngine;
+use medsiglip::preprocess::Recipe;
+use medsiglip::{Error, LoadOptions, Model};
 
 use super::drift;
 use crate::args::{ConvertArgs, SourceArgs};
@@ -42,21 +42,26 @@ fn drift_of(source: &SourceArgs) -> Result<Option<Drift>> {
     let Some(dtype) = source.dtype.filter(|dtype| *dtype != Dtype::F32) else {
         return Ok(None);
     };
-    let open = |dtype| {
-        let options = OpenOptions {
-            dtype,
-            ..source.open_options()
+    let load = |dtype| {
+        let options = LoadOptions {
+            checkpoint: OpenOptions {
+                dtype,
+                ..source.open_options()
+            },
+            // Any recipe that can always be followed: the checkpoint's own need not be one.
+            recipe: Some(Recipe::Hf),
+            ..LoadOptions::default()
         };
-        Checkpoint::open(&source.model, &options)
+        Model::load(&source.model, &options)
     };
-    let stored = open(None)?;
-    if !holds_other(&stored, dtype)? {
+    let stored = load(None)?;
+    if !holds_other(stored.checkpoint(), dtype)? {
         return Ok(None);
     }
     let steps = progress::steps();
     steps.set_message(format!("measuring what {dtype} changes"));
-    let rounded = CpuEngine::new(&open(Some(dtype))?, None)?;
-    let drift = drift::measure(&rounded, &CpuEngine::new(&stored, None)?, stored.config());
+    let rounded = load(Some(dtype))?;
+    let drift = drift::measure(rounded.encoder(), stored.encoder(), stored.config());
     steps.finish_and_clear();
     let drift = drift?;
     if !batches::is_stopped() {
@@ -65,9 +70,8 @@ fn drift_of(source: &SourceArgs) -> Result<Option<Drift>> {
             "drift of {dtype} from the weights as stored: {sentence}"
         ));
     }
-    Ok(Some(
-        stored.drift().map_or(drift, |old| drift::lower(old, drift)),
-    ))
+    let before = stored.checkpoint().drift();
+    Ok(Some(before.map_or(drift, |old| drift::lower(old, drift))))
 }
 
 /// Whether a matrix of the checkpoint is of another type.
