@@ -4,8 +4,8 @@
 //! where a run was interrupted. Three batches of pixel values are in memory (one being decoded, one waiting, one
 //! being encoded), four while the pictures of one are joined.
 //!
-//! All threads decode, beside a busy engine too: a short burst takes no more from it than one thread that decodes for
-//! longer (measured with large PNG files: the same total), and the first batch is there sooner.
+//! All threads decode the first batches, for which the engine waits; after that as many as keep it busy, so that the
+//! cores are left to it: one where the model is large, all where it is tiny.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use medsiglip::embedding::Embeddings;
 use medsiglip::image::{self, DecodeOptions};
@@ -118,18 +119,23 @@ impl Encoding<'_> {
         batches: impl Iterator<Item = &'i [Item]>,
         sender: &SyncSender<Vec<Ready<PixelValues>>>,
     ) {
+        let mut threads = self.threads;
         for batch in batches {
             let paths: Vec<&Path> = batch.iter().filter_map(Item::path).collect();
             if paths.is_empty() {
                 continue;
             }
-            if sender.send(self.decode_batch(&paths)).is_err() {
+            let start = Instant::now();
+            let pixels = self.decode_batch(&paths, threads);
+            let decoding = start.elapsed();
+            if sender.send(pixels).is_err() {
                 return;
             }
+            threads = enough_threads(threads, decoding, start.elapsed()).min(self.threads);
         }
     }
 
-    fn decode_batch(&self, paths: &[&Path]) -> Vec<Ready<PixelValues>> {
+    fn decode_batch(&self, paths: &[&Path], threads: usize) -> Vec<Ready<PixelValues>> {
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::with_capacity(paths.len()));
         let work = || {
@@ -143,7 +149,7 @@ impl Encoding<'_> {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 1..self.threads.clamp(1, paths.len()) {
+            for _ in 1..threads.clamp(1, paths.len()) {
                 scope.spawn(work);
             }
             work();
@@ -251,6 +257,13 @@ impl Encoding<'_> {
     }
 }
 
+/// How many threads decode a batch in the time that the engine takes for one, with a quarter to spare, where `threads` of
+/// them decoded for `decoding` of the time `whole` from one batch to the next. Those that are always busy get one more.
+fn enough_threads(threads: usize, decoding: Duration, whole: Duration) -> usize {
+    let share = decoding.as_secs_f64() / whole.as_secs_f64().max(f64::MIN_POSITIVE);
+    (1.25 * share * threads as f64).ceil().max(1.0) as usize
+}
+
 /// What is good, in order, and for each place the failure that stands there.
 fn sort_out<T>(ready: Vec<Ready<T>>) -> (Vec<T>, Vec<(Option<Failed>, About)>) {
     let mut good = Vec::with_capacity(ready.len());
@@ -355,6 +368,19 @@ mod tests {
         assert_eq!(split(&items[4..], 8), [0..1, 1..2]);
         assert_eq!(split(&items, usize::MAX), [0..5, 5..6]);
         assert!(split(&[], 2).is_empty());
+    }
+
+    #[test]
+    fn decoding_takes_the_threads_that_it_needs() {
+        let enough = |threads, decoding, whole| {
+            let [decoding, whole] = [decoding, whole].map(Duration::from_millis);
+            enough_threads(threads, decoding, whole)
+        };
+        assert_eq!(enough(16, 10, 2000), 1, "a large model");
+        assert_eq!(enough(1, 100, 100), 2, "one thread cannot keep up");
+        assert!(enough(16, 100, 100) >= 16, "a tiny model");
+        assert_eq!(enough(8, 100, 200), 5);
+        assert_eq!(enough(2, 0, 0), 1);
     }
 
     #[test]
