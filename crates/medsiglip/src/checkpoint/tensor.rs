@@ -93,7 +93,7 @@ pub enum Values<'a> {
     Bf16(&'a [bf16]),
     /// IEEE half numbers.
     F16(&'a [f16]),
-    /// 8-bit integers, in [-127, 127].
+    /// 8-bit integers; those that we round lie in [-127, 127].
     Int8 {
         /// The integers.
         values: &'a [i8],

@@ -208,11 +208,10 @@ impl Sweep<'_, '_, '_> {
         panel: usize,
         column: usize,
     ) {
-        let (out, out_stride) = self.out.pointer(panel, column);
         let x = self.x.data.as_ptr().wrapping_add(panel * self.x.stride);
         let w = self.w.data.as_ptr().wrapping_add(self.w.column.at(column));
         let (next_column, next_k) = (self.w.column.inner, self.w.k.inner);
-        let place = |p: usize, v: usize, stride: usize| p * stride + v * S::F32_LANES;
+        let place = |p: usize, v: usize| p * self.x.stride + v * S::F32_LANES;
 
         let mut sums = [[[simd.splat_f32s(0.0); V]; P]; R];
         for (r, sums) in sums.iter_mut().enumerate() {
@@ -232,7 +231,7 @@ impl Sweep<'_, '_, '_> {
                 let x: [[S::f32s; V]; P] = std::array::from_fn(|p| {
                     std::array::from_fn(|v| {
                         // SAFETY: k + step < depth, so this is a vector (k, lanes) of a panel that `x` has.
-                        unsafe { load(x.add(step * LANES + place(p, v, self.x.stride))) }
+                        unsafe { load(x.add(step * LANES + place(p, v))) }
                     })
                 });
                 for (r, sums) in sums.iter_mut().enumerate() {
@@ -249,12 +248,29 @@ impl Sweep<'_, '_, '_> {
             k += steps;
         }
 
+        // SAFETY: the tile is inside `out`, by this function's contract.
+        unsafe { self.finish(simd, panel, column, &sums) };
+    }
+
+    /// Puts the sums of a tile into `out`.
+    ///
+    /// # Safety
+    /// As [`Sweep::tile`].
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const P: usize, const V: usize, const R: usize>(
+        &mut self,
+        simd: S,
+        panel: usize,
+        column: usize,
+        sums: &[[[S::f32s; V]; P]; R],
+    ) {
+        let (out, stride) = self.out.pointer(panel, column);
         for (r, sums) in sums.iter().enumerate() {
             for (p, sums) in sums.iter().enumerate() {
                 for (v, sum) in sums.iter().enumerate() {
                     // SAFETY: a vector inside the tile of `out`, which this call borrows mutably.
                     unsafe {
-                        let out = out.add(place(p, v, out_stride) + r * LANES);
+                        let out = out.add(p * stride + r * LANES + v * S::F32_LANES);
                         // Read here, not at the start, where every sum would wait for it.
                         let sum = match self.start.add {
                             true => simd.add_f32s(load(out), *sum),
