@@ -1,5 +1,5 @@
 """
-Makes the pictures in samples/ from three registry packages whose licences allow it.
+Makes the pictures in samples/ from registry packages whose licences allow it.
 
     pip install scikit-image==0.26.0 pydicom==3.0.2 pydicom-data==1.0.0 numpy==2.4.6 pillow==13.0.0
     python scripts/make_samples.py
@@ -21,6 +21,7 @@ VERSIONS = {"scikit-image": "0.26.0", "pydicom": "3.0.2", "pydicom-data": "1.0.0
 SHA256 = {
     "retina.jpg": "38a07f36f27f095e818aea7b96d34202c05176d30253c66733f2e00379e9e0e6",
     "ihc.png": "f8dd1aa387ddd1f49d8ad13b50921b237df8e9b262606d258770687b0ef93cef",
+    "CT_small.dcm": "3dd31e5cc835b3f2cdd46c9da1982f59251e78518fefa8163d914631c66437d6",
     "RG1_UNCR.dcm": "946f28f48b9fbf360196a9b835c8fce83b0c654bf85a5107663c8a61df02e498",
 }
 CHEST_HEIGHT = 768
@@ -35,8 +36,10 @@ def main():
     skimage, dicom = package("skimage") / "data", package("data_store") / "data"
     for name in ("retina.jpg", "ihc.png"):
         shutil.copyfile(checked(skimage / name), samples / name)
+    shutil.copyfile(checked(package("pydicom") / "data" / "test_files" / "CT_small.dcm"), samples / "ct.dcm")
     chest_xray(checked(dicom / "RG1_UNCR.dcm")).save(samples / "chest_xray.png", optimize=True)
     licence("scikit-image", "LICENSE.txt", samples / "LICENSE-scikit-image.txt")
+    licence("pydicom", "LICENSE", samples / "LICENSE-pydicom.txt")
     licence("pydicom-data", "LICENSE", samples / "LICENSE-pydicom-data.txt")
 
 

@@ -10,6 +10,7 @@ mod tiff;
 mod tiff_jpeg;
 mod tiff_palette;
 mod simple;
+pub mod dicom;
 
 use decode::orientation_of_exif;
 pub use decode::{DecodeOptions, SourceInfo, decode, open, open_with};

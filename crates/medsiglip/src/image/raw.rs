@@ -82,6 +82,7 @@ impl Raw {
             format: self.format,
             color: self.color,
             orientation: self.orientation,
+            display: None,
             warnings: self.warnings,
         };
         Ok(picture)

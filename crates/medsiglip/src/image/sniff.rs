@@ -19,7 +19,9 @@ pub enum Kind {
     WebP,
     /// PBM, PGM, PPM and PAM.
     Pnm,
-    /// A picture format that [`super::decode`] refuses, by its name: `dicom`, `nifti`, `nrrd`, `whole-slide` (Zeiss),
+    /// DICOM, with a preamble or without.
+    Dicom,
+    /// A picture format that [`super::decode`] refuses, by its name: `nifti`, `nrrd`, `whole-slide` (Zeiss),
     /// `gif`, `jpeg 2000`, `jpeg xl`, `heif` or `avif`.
     Unsupported(&'static str),
     /// None of these.
@@ -40,19 +42,21 @@ impl Kind {
 pub fn sniff(bytes: &[u8]) -> Kind {
     let start = bytes.get(..SNIFF_BYTES).unwrap_or(bytes);
     match start {
+        // First, since the 128 bytes before it may be the head of a TIFF (PS3.10 section 7.1).
+        _ if start.get(128..132) == Some(b"DICM") => Kind::Dicom,
         [0x89, b'P', b'N', b'G', ..] => Kind::Png,
         [0xFF, 0xD8, 0xFF, ..] => Kind::Jpeg,
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Kind::Tiff,
         _ if start.starts_with(b"RIFF") && start.get(8..12) == Some(b"WEBP") => Kind::WebP,
         _ if is_bmp(start) => Kind::Bmp,
         _ if is_pnm(start) => Kind::Pnm,
+        _ if is_bare_dicom(start) => Kind::Dicom,
         _ => unsupported(start).map_or(Kind::Unknown, Kind::Unsupported),
     }
 }
 
 fn unsupported(start: &[u8]) -> Option<&'static str> {
     match start {
-        _ if start.get(128..132) == Some(b"DICM") || is_bare_dicom(start) => Some("dicom"),
         _ if is_nifti(start) => Some("nifti"),
         _ if start.starts_with(b"NRRD000") => Some("nrrd"),
         _ if start.starts_with(b"ZISRAWFILE") => Some("whole-slide"),
@@ -195,18 +199,29 @@ mod tests {
     }
 
     #[test]
-    fn other_picture_formats_are_named() {
+    fn dicom_is_told_without_a_preamble_too() {
         let mut dicom = [0; 200];
         dicom[128..132].copy_from_slice(b"DICM");
+        let mut tiff_too = dicom;
+        tiff_too[..4].copy_from_slice(b"II*\0");
+        for bytes in [
+            &dicom[..],
+            &tiff_too,
+            b"\x08\0\x05\0CS\x0a\0ISO_IR 100",
+            b"\0\x08\0\x05CS\0\x0aISO_IR 100",
+            b"\x08\0\x05\0\x0a\0\0\0ISO_IR 100",
+        ] {
+            assert_eq!(sniff(bytes), Kind::Dicom);
+        }
+    }
+
+    #[test]
+    fn other_picture_formats_are_named() {
         let mut nifti = [0; 348];
         nifti[..4].copy_from_slice(&348_i32.to_le_bytes());
         nifti[40] = 3;
         for (bytes, name) in [
-            (&dicom[..], "dicom"),
-            (b"\x08\0\x05\0CS\x0a\0ISO_IR 100", "dicom"),
-            (b"\0\x08\0\x05CS\0\x0aISO_IR 100", "dicom"),
-            (b"\x08\0\x05\0\x0a\0\0\0ISO_IR 100", "dicom"),
-            (&nifti, "nifti"),
+            (&nifti[..], "nifti"),
             (b"NRRD0004\n", "nrrd"),
             (b"ZISRAWFILE\0\0", "whole-slide"),
             (b"\x1c\x02\0\0n+2\0\r\n\x1a\n", "nifti"),

@@ -26,7 +26,7 @@ pub(super) fn read(
         None => Vec::new(),
     };
     // A chunk may not be larger than the file says that its chunks are.
-    let mut chunk_options = *options;
+    let mut chunk_options = options.clone();
     chunk_options.limits.max_pixels = chunks.width as u64 * chunks.height as u64;
 
     let channels = layout.channels();
