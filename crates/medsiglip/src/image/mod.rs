@@ -11,6 +11,8 @@ mod tiff_jpeg;
 mod tiff_palette;
 mod simple;
 pub mod dicom;
+pub mod slide;
+pub mod color;
 
 use decode::orientation_of_exif;
 pub use decode::{DecodeOptions, SourceInfo, decode, open, open_with};

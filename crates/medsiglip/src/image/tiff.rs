@@ -2,7 +2,7 @@
 //!
 //! Refused by name: Lab, float, signed and 32-bit samples, `YCbCr` that is not JPEG, whole-slide files.
 
-use std::io::Cursor;
+use std::io::{Cursor, Read, Seek};
 
 use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
@@ -131,12 +131,17 @@ fn refuse_slides(decoder: &mut TiffDecoder) -> Result<()> {
         return Ok(());
     };
     Err(Error::Unsupported(format!(
-        "whole-slide file ({maker}): recognised, but slides are not supported yet; cut tiles from it first"
+        "whole-slide file ({maker}): it is read in tiles, not as one picture"
     )))
 }
 
+/// Who made the slide that a file is; `None` for any other file.
+pub(super) fn slide_maker_of(file: impl Read + Seek) -> Option<&'static str> {
+    slide_maker(&mut Decoder::new(file).ok()?)
+}
+
 /// Who made the slide that the file is, as OpenSlide tells them apart; `None` for any other TIFF.
-fn slide_maker(decoder: &mut TiffDecoder) -> Option<&'static str> {
+fn slide_maker<R: Read + Seek>(decoder: &mut Decoder<R>) -> Option<&'static str> {
     /// "Source lens" of NDPI, which every such file has.
     const HAMAMATSU: Tag = Tag::Unknown(65420);
     let mut text = |tag| decoder.get_tag_ascii_string(tag).unwrap_or_default();

@@ -281,5 +281,14 @@ impl Preprocessor {
     }
 }
 
+/// Pillow's antialiased bilinear resize of a square picture.
+///
+/// # Shapes
+/// `rgb` is (side, side, 3); the result is (size, size, 3).
+pub(crate) fn resize_square(rgb: &[u8], side: usize, size: usize) -> Vec<u8> {
+    let frame = Frame::new(rgb, side, side, 3, Padding::None);
+    resample::resize(&frame, size, Filter::Bilinear)
+}
+
 #[cfg(test)]
 mod tests;
