@@ -11,21 +11,21 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use medsiglip::embedding::Embeddings;
-use medsiglip::image::{self, DecodeOptions};
 use medsiglip::preprocess::PixelValues;
 use medsiglip::tokenizer::TokenIds;
 use medsiglip::{Error, Model};
 use serde::{Deserialize, Serialize};
 
-use crate::inputs::Item;
+use crate::inputs::{Item, Source};
 use crate::journal::Stamp;
 use crate::messages;
+use crate::parallel;
+use crate::pictures::{DicomSource, Reader};
 
 /// What became of one item.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,9 @@ pub struct About {
     /// What was dropped or changed when the picture was decoded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Where a picture of a DICOM file comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dicom: Option<Box<DicomSource>>,
     /// The picture file as it was before it was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
@@ -67,8 +70,8 @@ type Ready<T> = (Result<T, Failed>, About);
 pub struct Encoding<'a> {
     /// The model.
     pub model: &'a Model,
-    /// How picture files are read.
-    pub decode: DecodeOptions,
+    /// Reads the pictures.
+    pub reader: Reader,
     /// Threads that decode.
     pub threads: usize,
     /// Whether embeddings are divided by their norm.
@@ -121,12 +124,12 @@ impl Encoding<'_> {
     ) {
         let mut threads = self.threads;
         for batch in batches {
-            let paths: Vec<&Path> = batch.iter().filter_map(Item::path).collect();
-            if paths.is_empty() {
+            let sources: Vec<&Source> = batch.iter().filter_map(Item::source).collect();
+            if sources.is_empty() {
                 continue;
             }
             let start = Instant::now();
-            let pixels = self.decode_batch(&paths, threads);
+            let pixels = parallel::map(&sources, threads, |source| self.decode(source));
             let decoding = start.elapsed();
             if sender.send(pixels).is_err() {
                 return;
@@ -135,44 +138,18 @@ impl Encoding<'_> {
         }
     }
 
-    fn decode_batch(&self, paths: &[&Path], threads: usize) -> Vec<Ready<PixelValues>> {
-        let next = AtomicUsize::new(0);
-        let done = Mutex::new(Vec::with_capacity(paths.len()));
-        let work = || {
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(path) = paths.get(at) else { break };
-                let pixels = self.decode(path);
-                done.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push((at, pixels));
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..threads.clamp(1, paths.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_unstable_by_key(|(at, _)| *at);
-        done.into_iter().map(|(_, pixels)| pixels).collect()
-    }
-
     /// One picture. A decoder that panics on a hostile file costs that file alone.
-    fn decode(&self, path: &Path) -> Ready<PixelValues> {
-        let mut about = About {
-            stamp: Stamp::of(path),
-            ..About::default()
-        };
+    fn decode(&self, source: &Source) -> Ready<PixelValues> {
+        let mut about = About::default();
         let decoded = catch_unwind(AssertUnwindSafe(|| {
-            let picture = image::open_with(path, &self.decode)?;
+            let picture = self.reader.read(source, &mut about)?;
             about.warnings.clone_from(&picture.source().warnings);
-            self.model.preprocessor().pixel_values(&picture)
+            Ok(self.model.preprocessor().pixel_values(&picture)?)
         }));
+        let failed = || Error::BadImage("the decoder failed on this file".into()).into();
         let pixels = decoded
-            .unwrap_or_else(|_| Err(Error::BadImage("the decoder failed on this file".into())))
-            .map_err(|error| Failed::from(error).without(path));
+            .unwrap_or_else(|_| Err(failed()))
+            .map_err(|failed: Failed| failed.without(source.path()));
         (pixels, about)
     }
 
@@ -304,9 +281,9 @@ fn finite(row: &[f32]) -> Result<Vec<f32>, Failed> {
 }
 
 impl Item {
-    fn path(&self) -> Option<&Path> {
+    fn source(&self) -> Option<&Source> {
         match self {
-            Self::Image(path) => Some(path),
+            Self::Image(source) => Some(source),
             Self::Text(_) => None,
         }
     }
@@ -330,7 +307,7 @@ impl From<Error> for Failed {
 
 impl Failed {
     /// Without the path at the end of the message: the item's id stands beside it.
-    fn without(mut self, path: &Path) -> Self {
+    pub fn without(mut self, path: &Path) -> Self {
         if let Some(message) = self.message.strip_suffix(&format!(": {}", path.display())) {
             self.message = message.to_owned();
         }
@@ -362,7 +339,9 @@ mod tests {
 
     #[test]
     fn batches_hold_one_kind() {
-        let mut items: Vec<Item> = (0..5).map(|i| Item::Image(i.to_string().into())).collect();
+        let mut items: Vec<Item> = (0..5)
+            .map(|i| Item::Image(std::path::PathBuf::from(i.to_string()).into()))
+            .collect();
         items.push(Item::Text("a".into()));
         assert_eq!(split(&items, 2), [0..2, 2..4, 4..5, 5..6]);
         assert_eq!(split(&items[4..], 8), [0..1, 1..2]);

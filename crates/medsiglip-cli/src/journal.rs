@@ -1,9 +1,9 @@
 //! The journal `OUTPUT.part`: what a run has done so far, batch after batch, so that nothing is done twice.
 //!
 //! A JSON line (version and fingerprint: all that decides the result), then records: length (u64, little endian)
-//! and SHA-256 of the payload, and the payload. The first record lists the inputs; then comes one a batch, the
-//! last one of a batch being valid; before the output is put into its place, one lists its files. A torn last
-//! record is dropped.
+//! and SHA-256 of the payload, and the payload. The first record lists the inputs (the tiles of a slide as one); then
+//! comes one a batch, the last one of a batch being valid; before the output is put into its place, one lists its files.
+//! A torn last record is dropped.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -12,12 +12,13 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use medsiglip::image::slide::Tiling;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::batches::{About, Failed, Outcome};
-use crate::inputs::Item;
+use crate::inputs::{Item, hex, slides_among};
 use crate::messages::{Failure, Result};
 
 /// Everything that decides a result, by name.
@@ -261,7 +262,7 @@ impl Journal {
             medsiglip_journal: VERSION,
             fingerprint: fingerprint.clone(),
         };
-        let ids: Vec<_> = inputs.iter().map(|item| (item.kind(), item.id())).collect();
+        let ids = listing(inputs);
         let bytes = serde_json::to_vec(&header).and_then(|mut bytes| {
             bytes.push(b'\n');
             bytes.extend(record(&tagged(INPUTS, &ids)?));
@@ -400,9 +401,41 @@ fn check_fingerprint(kept: &Fingerprint, wanted: &Fingerprint, path: &Path) -> R
     .hint("give the inputs and options of the first run, or delete that file to start anew"))
 }
 
+/// Kinds and ids of `inputs`, by which a run knows its own again; of a slide's tiles one for all.
+fn listing(inputs: &[Item]) -> Vec<(&'static str, Cow<'_, str>)> {
+    let is_tile = |item: &Item| matches!(item, Item::Image(source) if source.tile().is_some());
+    let mut listed: Vec<(usize, (&'static str, Cow<'_, str>))> = inputs
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| !is_tile(item))
+        .map(|(place, item)| (place, (item.kind(), item.id())))
+        .collect();
+    for (file, places) in slides_among(inputs) {
+        let Some(tiles) = file.tiles() else { continue };
+        let Tiling {
+            level,
+            read_size,
+            tiles,
+            ..
+        } = &tiles.tiling;
+        let mut checksum = Sha256::new();
+        checksum.update(format!("{level} {read_size}\n"));
+        for (x, y) in tiles {
+            checksum.update(x.to_le_bytes());
+            checksum.update(y.to_le_bytes());
+        }
+        let checksum = hex(checksum.finalize().get(..4).unwrap_or_default());
+        let path = file.path.display();
+        let id = format!("{path}: {} tiles, {checksum}", tiles.len());
+        listed.push((places.start, ("slide", id.into())));
+    }
+    listed.sort_unstable_by_key(|(place, _)| *place);
+    listed.into_iter().map(|(_, one)| one).collect()
+}
+
 /// An error that names up to three of the inputs that are new, and of those that are missing.
 fn check_inputs(kept: &[(String, String)], wanted: &[Item], path: &Path) -> Result<()> {
-    let wanted: Vec<_> = wanted.iter().map(|item| (item.kind(), item.id())).collect();
+    let wanted = listing(wanted);
     let kept: Vec<_> = kept.iter().map(|(kind, id)| (&**kind, id.into())).collect();
     if kept == wanted {
         return Ok(());

@@ -1,14 +1,16 @@
 //! `medsiglip`: medical pictures and text to embeddings and zero-shot scores, on the command line.
 //!
 //! Reading order: [`args`] (what was asked) → [`inputs`] (what there is to do) → [`commands`] (the work),
-//! which share [`run`] (chunk after chunk: decode, encode, keep), [`journal`] (what is done already)
-//! and [`output`] (the file formats). Standard output carries data alone; [`messages`] go to standard error.
+//! which share [`run`] (chunk after chunk: decode, encode, keep), [`pictures`] (an item's picture, and where it comes
+//! from), [`journal`] (what is done already) and [`output`] (the file formats). Standard output carries data alone; [`messages`] go to standard error.
 
 mod args;
 mod inputs;
 mod commands;
 mod run;
 mod batches;
+mod pictures;
+mod parallel;
 mod journal;
 mod output;
 mod progress;

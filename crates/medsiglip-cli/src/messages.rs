@@ -85,6 +85,16 @@ impl Failure {
         self
     }
 
+    /// What is wrong with the file at `path`, whose reader does not name it.
+    pub fn of_file(error: Error, path: &Path) -> Self {
+        let named = |message: String| format!("{message}: {}", path.display());
+        Self::from(match error {
+            Error::BadImage(message) => Error::BadImage(named(message)),
+            Error::Unsupported(message) => Error::Unsupported(named(message)),
+            other => other,
+        })
+    }
+
     /// Tells the person what went wrong. A reader of our output that went away is no error.
     pub fn report(&self) -> Exit {
         if self.is_closed_stdout() {
@@ -101,6 +111,12 @@ impl Failure {
     pub fn is_closed_stdout(&self) -> bool {
         matches!(&self.error, Error::Io { source, path, .. }
             if source.kind() == ErrorKind::BrokenPipe && path == Path::new(STDOUT))
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
+        self.error.fmt(out)
     }
 }
 

@@ -1,21 +1,22 @@
 //! One run over many items, for `embed` and `classify`: batch after batch to standard output, or into a journal
 //! that becomes the output at the end and from which an interrupted run goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 
 use medsiglip::embedding::Provenance;
 use medsiglip::{Error, Model};
 use serde_json::json;
 
-use crate::args::{BatchArgs, ModelArgs, OutputArgs, PixelArgs, TextArgs};
+use crate::args::{BatchArgs, DicomArgs, ModelArgs, OutputArgs, PixelArgs, TextArgs, TileArgs};
 use crate::batches::{self, Encoding, Outcome};
-use crate::inputs::{Inputs, Item};
+use crate::inputs::{Frames, Inputs, Item, Overview, Reading, Slides, read_coords};
 use crate::journal::{Fingerprint, Journal, Stamp};
 use crate::messages::{self, Exit, Failure, Result, count};
-use crate::output::{Destination, Files, Places, Writer, beside, parent};
+use crate::output::{Destination, Files, Places, Writer, beside, parent, refuse_existing};
+use crate::pictures::Reader;
 use crate::progress::Progress;
 
 /// Opens a writer once it is known how the embeddings are made.
@@ -23,8 +24,11 @@ pub type Open<'a> = dyn Fn(Destination, &Provenance) -> Result<Box<dyn Writer + 
 
 /// Where the results go; claimed before the model is loaded, so that a mistake costs no time.
 pub enum Target {
-    /// Standard output.
-    Stdout,
+    /// Standard output, and files beside it.
+    Stdout {
+        /// The files.
+        places: Places,
+    },
     /// A file, by way of its journal.
     File {
         /// The file, and those beside it.
@@ -51,24 +55,31 @@ pub struct Run<'a> {
 }
 
 impl Target {
-    /// Claims the output. `companions` are files that may stand beside it. `None` where nothing is left to do.
-    pub fn claim(output: &OutputArgs, companions: Vec<PathBuf>) -> Result<Option<Self>> {
+    /// Claims the output. `companions` are files that may stand beside it, or in it where it `is_folder`. `None` where
+    /// nothing is left to do.
+    pub fn claim(
+        output: &OutputArgs,
+        companions: Vec<PathBuf>,
+        is_folder: bool,
+    ) -> Result<Option<Self>> {
         let path = output
             .output
             .as_deref()
             .filter(|path| path.as_os_str() != "-");
         let Some(path) = path else {
-            if output.resume {
-                return Err(Failure::argument("standard output cannot be resumed")
-                    .hint("give a file: --output FILE"));
-            }
-            return Ok(Some(Self::Stdout));
+            return Self::stdout(output, companions).map(Some);
         };
+        let path: &Path = &path.components().collect::<PathBuf>();
         let mut places = Places {
             main: path.to_path_buf(),
+            is_folder,
             companions,
             overwrite: output.overwrite,
             own: Vec::new(),
+        };
+        let is_there = match is_folder {
+            true => places.companions.iter().any(|path| path.is_file()),
+            false => path.is_file(),
         };
         let part = beside(path, ".part");
         let earlier = output.resume && part.metadata().is_ok_and(|file| file.len() > 0);
@@ -76,13 +87,13 @@ impl Target {
         if earlier {
             let earlier = Journal::claim(&part, true)?;
             places.own = earlier.committed()?;
-            if places.is_own(path) {
+            if !is_folder && places.is_own(path) {
                 // The earlier run ended after its last file had come into its place.
                 earlier.delete()?;
                 return Ok(already_there(path));
             }
             journal = Some(earlier);
-        } else if output.resume && !output.overwrite && path.is_file() {
+        } else if output.resume && !output.overwrite && is_there {
             return Ok(already_there(path));
         }
         places.check()?;
@@ -97,11 +108,39 @@ impl Target {
         };
         Ok(Some(Self::File { places, journal }))
     }
+
+    fn stdout(output: &OutputArgs, companions: Vec<PathBuf>) -> Result<Self> {
+        if output.resume {
+            return Err(Failure::argument("standard output cannot be resumed")
+                .hint("give a file: --output FILE"));
+        }
+        let places = Places {
+            main: PathBuf::new(),
+            is_folder: false,
+            companions,
+            overwrite: output.overwrite,
+            own: Vec::new(),
+        };
+        places.check()?;
+        Ok(Self::Stdout { places })
+    }
+}
+
+/// An error where the output stands that may not be replaced: said before slides are planned, which takes a while.
+pub fn refuse_output(output: &OutputArgs) -> Result<()> {
+    let path = output.output.as_deref();
+    match path.filter(|path| !output.resume && !path.is_dir() && path.as_os_str() != "-") {
+        Some(path) => refuse_existing(path, output.overwrite),
+        None => Ok(()),
+    }
 }
 
 /// A job that is started again when its work is complete has nothing to do.
-fn already_there(path: &std::path::Path) -> Option<Target> {
-    messages::note(format_args!("note: already there: {}", path.display()));
+fn already_there(path: &Path) -> Option<Target> {
+    messages::say(format_args!(
+        "warning: already there, options were not compared: {}",
+        path.display()
+    ));
     None
 }
 
@@ -110,14 +149,49 @@ pub fn encoding<'a>(
     model: &'a Model,
     flags: &ModelArgs,
     pixels: &PixelArgs,
-    normalized: bool,
+    dicom: &DicomArgs,
+    patient_key: Option<Vec<u8>>,
 ) -> Encoding<'a> {
+    let decode = pixels.decode_options(&dicom.display, model.preprocessor());
     Encoding {
         model,
-        decode: pixels.decode_options(model.preprocessor()),
+        reader: Reader::new(decode, patient_key),
         threads: flags.decode_threads(),
-        normalized,
+        normalized: false,
     }
+}
+
+/// How files are looked into while inputs are listed, by the flags that `embed` and `classify` share.
+pub fn reading(
+    flags: &ModelArgs,
+    pixels: &PixelArgs,
+    dicom: &DicomArgs,
+    tiles: &TileArgs,
+    output: &OutputArgs,
+) -> Result<Reading> {
+    tiles.check()?;
+    let coords = tiles.coords.as_deref().map(read_coords).transpose()?;
+    let slides = tiles.options().map(|options| Slides {
+        options,
+        coords,
+        overview: tiles.overview.clone().map(|path| Overview {
+            path,
+            // A run that goes on writes it again.
+            overwrite: output.overwrite || output.resume,
+        }),
+        heatmap: None,
+    });
+    let path = output.output.clone();
+    Ok(Reading {
+        frames: Frames {
+            choice: dicom.frames,
+            max: dicom.max_frames,
+        },
+        limits: pixels.limits(),
+        threads: flags.decode_threads(),
+        slides,
+        output: path.filter(|path| path.as_os_str() != "-"),
+    })
 }
 
 /// Loads the model, makes sure that it can take the inputs, and says what they are.
@@ -133,12 +207,11 @@ pub fn load(
             "note: {times} given again: each distinct one is done once"
         ));
     }
-    if let Some(files) = inputs.left_out.unsupported() {
-        messages::say(format_args!("warning: {files} left out: not supported yet"));
-    }
-    if inputs.left_out.others > 0 {
-        let files = count(inputs.left_out.others, "file");
-        messages::note(format_args!("note: {files} left out: no picture"));
+    for (is_warning, line) in inputs.left_out.told(inputs.has_tiles) {
+        match is_warning {
+            true => messages::say(format_args!("warning: {line}")),
+            false => messages::note(format_args!("note: {line}")),
+        }
     }
     let model = model.load(pixels, texts)?;
     check(&model, inputs)?;
@@ -172,11 +245,12 @@ impl Run<'_> {
                 provenance: Some(provenance),
                 progress: Progress::new(self.inputs.items.len(), 0),
                 done: 0,
-                failed: 0,
+                failed: BTreeSet::new(),
+                warned: Warned::default(),
                 batches: batches::split(&self.inputs.items, self.batch.batch_size.get()),
             };
             match target {
-                Target::Stdout => state.stream(),
+                Target::Stdout { places } => state.stream(&places),
                 Target::File { places, journal } => state.build(&places, journal),
             }
         })
@@ -190,7 +264,9 @@ struct State<'r, 'a, 's> {
     progress: Progress,
     /// Items that are done, failed ones among them.
     done: usize,
-    failed: usize,
+    /// The places of those that failed.
+    failed: BTreeSet<usize>,
+    warned: Warned,
     /// All batches.
     batches: Vec<Range<usize>>,
 }
@@ -198,7 +274,7 @@ struct State<'r, 'a, 's> {
 /// A batch that was done before.
 struct Kept {
     items: usize,
-    failed: usize,
+    failed: Vec<usize>,
     lines: Vec<String>,
     /// A picture that is no longer what was encoded.
     changed: Option<String>,
@@ -214,10 +290,10 @@ enum Stop {
 }
 
 impl<'a> State<'_, 'a, '_> {
-    fn stream(&mut self) -> Result<Exit> {
-        let stop = match self.write_stream() {
+    fn stream(&mut self, places: &Places) -> Result<Exit> {
+        let stop = match self.write_stream(places) {
             // A reader that went away has what it wanted, but failures stay failures.
-            Err(failure) if failure.is_closed_stdout() && self.failed > 0 => None,
+            Err(failure) if failure.is_closed_stdout() && !self.failed.is_empty() => None,
             other => other?,
         };
         self.progress.finish();
@@ -229,13 +305,15 @@ impl<'a> State<'_, 'a, '_> {
         Ok(self.exit(stop))
     }
 
-    fn write_stream(&mut self) -> Result<Option<Stop>> {
+    fn write_stream(&mut self, places: &Places) -> Result<Option<Stop>> {
+        let mut files = Files::new(&places.main);
         let mut writer: Option<Box<dyn Writer + 'a>> = None;
         let batches = self.batches.clone();
         let stop = self.encode(&batches, |state, start, outcomes| {
             if writer.is_none() {
                 let provenance = state.provenance()?;
-                writer = Some((state.run.open)(Destination::Stdout, &provenance)?);
+                let to = Destination::Stdout { files: &mut files };
+                writer = Some((state.run.open)(to, &provenance)?);
             }
             let first = outcomes.iter().position(|one| one.embedding.is_err());
             let end = first.filter(|_| state.run.batch.fail_fast);
@@ -247,10 +325,14 @@ impl<'a> State<'_, 'a, '_> {
             }
             Ok(())
         })?;
+        let stop = stop.filter(|stop| *stop != Stop::Interrupted || self.done < self.total());
         if let Some(writer) = writer {
             writer.finish()?;
         }
-        Ok(stop.filter(|stop| *stop != Stop::Interrupted || self.done < self.total()))
+        if stop.is_none() {
+            files.commit(places, |_| Ok(()))?;
+        }
+        Ok(stop)
     }
 
     fn build(&mut self, places: &Places, mut journal: Journal) -> Result<Exit> {
@@ -268,7 +350,7 @@ impl<'a> State<'_, 'a, '_> {
             Ok(())
         })?;
         self.progress.finish();
-        if stop.is_none() && self.failed == self.total() {
+        if stop.is_none() && self.failed.len() == self.total() {
             journal.delete()?;
             return Ok(self.exit(None));
         }
@@ -330,14 +412,18 @@ impl<'a> State<'_, 'a, '_> {
             ("batch size", json!(self.run.batch.batch_size)),
             (
                 "max pixels",
-                json!(self.run.encoding.decode.limits.max_pixels),
+                json!(self.run.encoding.reader.decode.limits.max_pixels),
             ),
         ];
         fingerprint.extend(entries.map(|(name, value)| (name.to_owned(), value)));
+        if self.run.inputs.has_dicom {
+            fingerprint.extend(self.run.encoding.reader.fingerprint());
+        }
         let mut kept = BTreeMap::new();
+        let warned = &mut self.warned;
         let items = &self.run.inputs.items;
         journal.start(&fingerprint, items, |start, outcomes| {
-            kept.insert(start, look_at(items, start, &outcomes));
+            kept.insert(start, look_at(items, start, &outcomes, warned));
         })?;
         if let Some(path) = kept.values().find_map(|batch| batch.changed.as_ref()) {
             let hint = format!("to start again, delete {}", journal.path().display());
@@ -349,7 +435,7 @@ impl<'a> State<'_, 'a, '_> {
         for batch in kept.values() {
             batch.lines.iter().for_each(|line| self.progress.say(line));
             self.done += batch.items;
-            self.failed += batch.failed;
+            self.failed.extend(&batch.failed);
         }
         left.retain(|batch| !kept.contains_key(&batch.start));
         if self.done > 0 {
@@ -373,8 +459,8 @@ impl<'a> State<'_, 'a, '_> {
         let mut files = Files::new(&places.main);
         let destination = Destination::Files {
             files: &mut files,
-            rows: (self.done - self.failed) as u64,
-            failed: self.failed as u64,
+            rows: (self.done - self.failed.len()) as u64,
+            failed: &self.failed,
         };
         let mut writer = (self.run.open)(destination, provenance)?;
         for batch in &self.batches {
@@ -413,10 +499,10 @@ impl<'a> State<'_, 'a, '_> {
     /// Counts outcomes, and tells what a person should know about them.
     fn account(&mut self, start: usize, outcomes: &[Outcome]) {
         let items = self.run.inputs.items.get(start..).unwrap_or_default();
-        for line in told(items, outcomes) {
+        for line in told(items, outcomes, &mut self.warned) {
             self.progress.say(line);
         }
-        self.failed += count_failed(outcomes);
+        self.failed.extend(failed_places(start, outcomes));
         self.done += outcomes.len();
         self.progress.add(outcomes.len());
     }
@@ -429,25 +515,35 @@ impl<'a> State<'_, 'a, '_> {
 
     fn exit(&self, stop: Option<Stop>) -> Exit {
         let total = self.run.inputs.items.len();
-        if self.failed > 0 {
-            messages::say(format_args!("{} of {total} failed", self.failed));
+        let failed = self.failed.len();
+        if failed > 0 {
+            messages::say(format_args!("{failed} of {total} failed"));
         }
         match stop {
             Some(Stop::Interrupted) => Exit::Interrupted,
-            _ if self.failed == 0 => Exit::Done,
-            _ if self.failed < self.done => Exit::SomeFailed,
+            _ if failed == 0 => Exit::Done,
+            _ if failed < self.done => Exit::SomeFailed,
             _ => Exit::NothingDone,
         }
     }
 }
 
-/// What a person should know about `outcomes`, a line each.
-fn told(items: &[Item], outcomes: &[Outcome]) -> Vec<String> {
+/// The file whose pictures came last, and the warnings about it.
+type Warned = (PathBuf, BTreeSet<String>);
+
+/// What a person should know about `outcomes`, a line each; of the frames or tiles of a file, a warning once.
+fn told(items: &[Item], outcomes: &[Outcome], warned: &mut Warned) -> Vec<String> {
     let mut lines = Vec::new();
     for (item, outcome) in items.iter().zip(outcomes) {
         let shown = item.shown();
-        for warning in &outcome.about.warnings {
-            lines.push(format!("warning: {warning}: {shown}"));
+        if let Item::Image(source) = item {
+            if warned.0 != source.path() {
+                *warned = (source.path().to_path_buf(), BTreeSet::new());
+            }
+            let path = source.path().display();
+            let new = outcome.about.warnings.iter();
+            let new = new.filter(|warning| warned.1.insert(warning.to_string()));
+            lines.extend(new.map(|warning| format!("warning: {warning}: {path}")));
         }
         if outcome.about.truncated {
             lines.push(messages::truncated(&shown));
@@ -460,24 +556,26 @@ fn told(items: &[Item], outcomes: &[Outcome]) -> Vec<String> {
     lines
 }
 
-fn count_failed(outcomes: &[Outcome]) -> usize {
-    let failed = outcomes.iter().filter(|one| one.embedding.is_err());
-    failed.count()
+/// The places of the items that failed in the batch from item `start` on.
+fn failed_places(start: usize, outcomes: &[Outcome]) -> impl Iterator<Item = usize> {
+    let places = (start..).zip(outcomes);
+    places.filter_map(|(place, one)| one.embedding.is_err().then_some(place))
 }
 
 /// What the batch from item `start` on means for a run that goes on.
-fn look_at(items: &[Item], start: usize, outcomes: &[Outcome]) -> Kept {
+fn look_at(items: &[Item], start: usize, outcomes: &[Outcome], warned: &mut Warned) -> Kept {
+    let failed = failed_places(start, outcomes).collect();
     let items = items.get(start..).unwrap_or_default();
     let mut kept = Kept {
         items: outcomes.len(),
-        failed: count_failed(outcomes),
-        lines: told(items, outcomes),
+        failed,
+        lines: told(items, outcomes, warned),
         changed: None,
         again: false,
     };
     for (item, outcome) in items.iter().zip(outcomes) {
         let is_changed = match item {
-            Item::Image(path) => Stamp::of(path) != outcome.about.stamp,
+            Item::Image(source) => Stamp::of(source.path()) != outcome.about.stamp,
             Item::Text(_) => false,
         };
         match &outcome.embedding {

@@ -9,12 +9,12 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::args::{ClassesArgs, ClassifyArgs, ClassifyFormat};
-use crate::inputs::{self, Item, hex};
+use crate::inputs::{self, Inputs, Item, Part, hex, slides_among};
 use crate::journal::Fingerprint;
 use crate::messages::{self, Exit, Failure, Result};
 use crate::output::{
-    CsvScores, Destination, ERRORS, JsonlScores, NOT_CLINICAL, PROVENANCE, TableScores, Writer,
-    beside,
+    CsvScores, Destination, ERRORS, HeatMapOptions, HeatMaps, JsonlScores, NOT_CLINICAL,
+    PROVENANCE, SLIDES, TableScores, Writer, beside, columns, geojson_beside,
 };
 use crate::run::{self, Run, Target};
 
@@ -22,24 +22,17 @@ use crate::run::{self, Run, Target};
 pub fn run(args: &ClassifyArgs) -> Result<Exit> {
     let set = prompts(&args.classes)?;
     let format = format(args)?;
-    let mut inputs = inputs::gather(&args.paths, &[])?;
-    inputs.items.retain(|item| matches!(item, Item::Image(_)));
-    if inputs.items.is_empty() {
-        return Err(Failure::argument("no pictures found"));
-    }
-    let companions = companions(&args.output.output, format);
-    let Some(target) = Target::claim(&args.output, companions)? else {
+    args.dicom.display.check(args.pixels.recipe)?;
+    let key = args.dicom.patient_key()?;
+    run::refuse_output(&args.output)?;
+    let inputs = pictures(args)?;
+    let heatmap = heatmap(args, &set, &inputs)?;
+    let companions = companions(args, format, heatmap.as_ref());
+    let Some(target) = Target::claim(&args.output, companions, false)? else {
         return Ok(Exit::Done);
     };
     let model = run::load(&inputs, &args.model, &args.pixels, &args.text_args)?;
-    let options = Fingerprint::from([
-        ("command".into(), json!("classify")),
-        ("format".into(), json!(format!("{format:?}").to_lowercase())),
-        (
-            "prompts".into(),
-            json!(hex(&Sha256::digest(format!("{set:?}")))),
-        ),
-    ]);
+    let options = fingerprint(args, format, &set);
     let zero_shot = ZeroShot::new(&model, set)?;
     zero_shot
         .truncated()
@@ -48,22 +41,66 @@ pub fn run(args: &ClassifyArgs) -> Result<Exit> {
     if format != ClassifyFormat::Table {
         messages::note(format_args!("note: {NOT_CLINICAL}"));
     }
-    let open = |to: Destination, provenance: &Provenance| -> Result<Box<dyn Writer + '_>> {
+    let top_k = args.slide_scores.top_k.get();
+    let scores = |to: Destination, provenance: &Provenance| -> Result<Box<dyn Writer + '_>> {
+        let (zero_shot, columns) = (&zero_shot, columns(&inputs));
         Ok(match format {
-            ClassifyFormat::Jsonl => Box::new(JsonlScores::new(&zero_shot, to, provenance)?),
-            ClassifyFormat::Csv => Box::new(CsvScores::new(&zero_shot, to, provenance)?),
-            ClassifyFormat::Table => Box::new(TableScores::new(&zero_shot, to)?),
+            ClassifyFormat::Jsonl => Box::new(JsonlScores::new(zero_shot, to, provenance, top_k)?),
+            ClassifyFormat::Csv => {
+                let top_k = inputs.has_tiles.then_some(top_k);
+                Box::new(CsvScores::new(zero_shot, to, provenance, columns, top_k)?)
+            }
+            ClassifyFormat::Table => Box::new(TableScores::new(zero_shot, to, top_k)?),
         })
+    };
+    let open = |to: Destination, provenance: &Provenance| -> Result<Box<dyn Writer + '_>> {
+        let Some(heatmap) = &heatmap else {
+            return scores(to, provenance);
+        };
+        let inner = |to: Destination| scores(to, provenance);
+        let maps = HeatMaps::new(&zero_shot, heatmap, &inputs, to, provenance, inner)?;
+        Ok(Box::new(maps))
     };
     let run = Run {
         inputs: &inputs,
         model: &model,
-        encoding: run::encoding(&model, &args.model, &args.pixels, false),
+        encoding: run::encoding(&model, &args.model, &args.pixels, &args.dicom, key),
         batch: &args.batch,
         options,
         open: &open,
     };
     run.execute(target)
+}
+
+fn pictures(args: &ClassifyArgs) -> Result<Inputs> {
+    let mut reading = run::reading(
+        &args.model,
+        &args.pixels,
+        &args.dicom,
+        &args.tiles,
+        &args.output,
+    )?;
+    if let Some(slides) = &mut reading.slides {
+        slides.heatmap.clone_from(&args.slide_scores.heatmap);
+    }
+    let mut inputs = inputs::gather(&args.paths, &[], &reading)?;
+    inputs.items.retain(|item| matches!(item, Item::Image(_)));
+    match inputs.items.is_empty() {
+        true => Err(Failure::argument("no pictures found")),
+        false => Ok(inputs),
+    }
+}
+
+/// What decides the result beside items and provenance.
+fn fingerprint(args: &ClassifyArgs, format: ClassifyFormat, set: &PromptSet) -> Fingerprint {
+    let prompts = hex(&Sha256::digest(format!("{set:?}")));
+    let mut options = Fingerprint::from([
+        ("command".into(), json!("classify")),
+        ("format".into(), json!(format!("{format:?}").to_lowercase())),
+        ("prompts".into(), json!(prompts)),
+    ]);
+    options.extend(args.tiles.fingerprint());
+    options
 }
 
 fn prompts(classes: &ClassesArgs) -> Result<PromptSet> {
@@ -103,14 +140,63 @@ fn by_extension(path: &Path) -> Option<ClassifyFormat> {
     }
 }
 
-/// The files that stand beside the output.
-fn companions(output: &Option<PathBuf>, format: ClassifyFormat) -> Vec<PathBuf> {
-    let Some(path) = output else {
-        return Vec::new();
+/// What heat maps show, and where they stand.
+fn heatmap(
+    args: &ClassifyArgs,
+    set: &PromptSet,
+    inputs: &Inputs,
+) -> Result<Option<HeatMapOptions>> {
+    let Some(place) = &args.slide_scores.heatmap else {
+        return Ok(None);
     };
-    match format {
-        ClassifyFormat::Jsonl => vec![],
-        ClassifyFormat::Table => vec![beside(path, ERRORS)],
-        ClassifyFormat::Csv => vec![beside(path, ERRORS), beside(path, PROVENANCE)],
-    }
+    let labels: Vec<&str> = set
+        .classes
+        .iter()
+        .map(|class| class.label.as_str())
+        .collect();
+    let class = match &args.slide_scores.heatmap_class {
+        None => 0,
+        Some(label) => labels
+            .iter()
+            .position(|known| known == label)
+            .ok_or_else(|| {
+                Failure::argument(format!(
+                    "--heatmap-class: expected one of {}, got {label}",
+                    labels.join(", ")
+                ))
+            })?,
+    };
+    let slides = slides_among(&inputs.items);
+    let is_whole = |item: &&Item| matches!(item, Item::Image(source) if source.part == Part::Whole);
+    let refused = inputs.items.iter().filter(is_whole).count();
+    let paths: Vec<PathBuf> = slides.iter().map(|(file, _)| file.path.clone()).collect();
+    Ok(Some(HeatMapOptions {
+        places: inputs::beside_each(&paths, place, "png", slides.len() + refused == 1)?,
+        class,
+        limits: args.pixels.limits(),
+    }))
+}
+
+/// The files that stand beside the output.
+fn companions(
+    args: &ClassifyArgs,
+    format: ClassifyFormat,
+    heatmap: Option<&HeatMapOptions>,
+) -> Vec<PathBuf> {
+    let maps = heatmap.map_or(&[][..], |heatmap| &heatmap.places);
+    let maps = maps
+        .iter()
+        .flat_map(|png| [png.clone(), geojson_beside(png)]);
+    let output = args.output.output.as_deref();
+    let Some(path) = output.filter(|path| path.as_os_str() != "-") else {
+        return maps.collect();
+    };
+    let suffixes: &[&str] = match format {
+        ClassifyFormat::Jsonl => &[],
+        ClassifyFormat::Table => &[ERRORS],
+        ClassifyFormat::Csv if args.tiles.tile.is_some() => &[ERRORS, PROVENANCE, SLIDES],
+        ClassifyFormat::Csv => &[ERRORS, PROVENANCE],
+    };
+    let own = suffixes.iter().map(|suffix| beside(path, suffix));
+    own.chain(maps).collect()
 }

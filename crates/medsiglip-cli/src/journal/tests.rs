@@ -1,4 +1,5 @@
 use super::*;
+use crate::pictures::DicomSource;
 
 fn outcomes() -> Vec<Outcome> {
     let failed = Failed {
@@ -8,6 +9,11 @@ fn outcomes() -> Vec<Outcome> {
     let about = About {
         truncated: true,
         warnings: vec!["first page of 3".into()],
+        dicom: Some(Box::new(DicomSource {
+            frame: 3,
+            modality: Some("CT".into()),
+            ..DicomSource::default()
+        })),
         stamp: Some(Stamp {
             size: 7,
             modified: u64::MAX,
@@ -24,7 +30,7 @@ fn outcomes() -> Vec<Outcome> {
 
 fn inputs() -> Vec<Item> {
     ["a.png", "b.png"]
-        .map(|path| Item::Image(path.into()))
+        .map(|path| Item::Image(PathBuf::from(path).into()))
         .into()
 }
 
@@ -140,7 +146,7 @@ fn a_run_with_other_options_or_inputs_is_refused_and_named() {
     );
     let mut more = inputs();
     more.remove(0);
-    more.extend((1..=4).map(|i| Item::Image(format!("{i}.png").into())));
+    more.extend((1..=4).map(|i| Item::Image(PathBuf::from(format!("{i}.png")).into())));
     let told = refused(&path, "hf", &more);
     assert!(told.contains("new: 4 (1.png, 2.png, 3.png, ...)"), "{told}");
     assert!(told.contains("missing: 1 (a.png)"), "{told}");

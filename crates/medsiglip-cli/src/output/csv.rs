@@ -1,7 +1,8 @@
-//! CSV: id, kind, e0, e1, ...; failed items and provenance beside it.
+//! CSV: id, kind, the columns of DICOM files and tiles where there are some, e0, e1, ...; failed items and provenance beside it.
 
 use medsiglip::embedding::Provenance;
 
+use super::columns::{Column, cells};
 use super::jsonl::ErrorList;
 use super::{Destination, Sink, Writer};
 use crate::batches::Outcome;
@@ -11,19 +12,28 @@ use crate::messages::{Failure, Result};
 /// Writes one line an item that has an embedding.
 pub struct CsvWriter {
     csv: csv::Writer<Sink>,
+    columns: Vec<&'static Column>,
     errors: ErrorList,
 }
 
 impl CsvWriter {
     /// A writer of embeddings of width `dim`.
-    pub fn new(mut to: Destination, provenance: &Provenance, dim: usize) -> Result<Self> {
+    pub fn new(
+        mut to: Destination,
+        provenance: &Provenance,
+        columns: Vec<&'static Column>,
+        dim: usize,
+    ) -> Result<Self> {
         let mut csv = csv::Writer::from_writer(to.main()?);
         let names = ["id".to_owned(), "kind".to_owned()];
-        let header = names.into_iter().chain((0..dim).map(|i| format!("e{i}")));
+        let more = columns.iter().map(|column| column.name.to_owned());
+        let numbers = (0..dim).map(|i| format!("e{i}"));
+        let header = names.into_iter().chain(more).chain(numbers);
         csv.write_record(header).map_err(failure)?;
         to.provenance_beside(provenance)?;
         Ok(Self {
             csv,
+            columns,
             errors: ErrorList::new(to.errors_beside()?),
         })
     }
@@ -34,7 +44,9 @@ impl Writer for CsvWriter {
         for (item, outcome) in items.iter().zip(outcomes) {
             if let Ok(embedding) = &outcome.embedding {
                 let names = [item.id().into_owned(), item.kind().to_owned()];
-                let record = names.into_iter().chain(embedding.iter().map(number));
+                let more = cells(&self.columns, item, &outcome.about);
+                let numbers = embedding.iter().map(number);
+                let record = names.into_iter().chain(more).chain(numbers);
                 self.csv.write_record(record).map_err(failure)?;
             }
         }

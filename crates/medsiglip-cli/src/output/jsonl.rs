@@ -6,13 +6,14 @@ use std::io::Write;
 use medsiglip::embedding::Provenance;
 use serde::Serialize;
 
+use super::columns::Row;
 use super::{Destination, Sink, Writer};
 use crate::batches::{About, Failed, Outcome};
 use crate::inputs::Item;
 use crate::messages::{Failure, Result};
 
 /// Writes `{"id", "kind", "embedding", "provenance"}` or `{"id", "kind", "error": {"code", "message"}}`;
-/// before the provenance stand `"truncated": true` and `"warnings": [...]` where there is something to say.
+/// after the kind stands where a DICOM picture or a tile comes from, before the provenance stand `"truncated": true` and `"warnings": [...]` where there is something to say.
 pub struct JsonlWriter {
     sink: Sink,
     provenance: Provenance,
@@ -22,6 +23,8 @@ pub struct JsonlWriter {
 struct Line<'a> {
     id: Cow<'a, str>,
     kind: &'static str,
+    #[serde(flatten)]
+    row: Row,
     #[serde(skip_serializing_if = "Option::is_none")]
     embedding: Option<&'a [f32]>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,12 +42,14 @@ impl<'a> Line<'a> {
         let About {
             truncated,
             warnings,
+            dicom: _,
             stamp: _,
         } = &outcome.about;
         let embedding = outcome.embedding.as_deref();
         Self {
             id: item.id(),
             kind: item.kind(),
+            row: Row::of(item, &outcome.about),
             embedding: embedding.ok(),
             error: embedding.err(),
             truncated: *truncated,

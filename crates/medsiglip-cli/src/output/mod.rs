@@ -1,24 +1,35 @@
 //! Where results go: the file formats, and files that appear whole or not at all.
 
+mod columns;
 mod jsonl;
 mod csv;
 mod npy;
 mod parquet;
+mod h5;
 mod scores;
+mod summary;
+mod heatmap;
+mod drawing;
 
+pub use self::columns::columns;
 pub use self::csv::CsvWriter;
+pub use self::h5::H5Writer;
+pub use self::heatmap::{HeatMapOptions, HeatMaps, geojson_beside};
 pub use self::jsonl::JsonlWriter;
 pub use self::npy::NpyWriter;
 pub use self::parquet::ParquetWriter;
-pub use self::scores::{CsvScores, JsonlScores, NOT_CLINICAL, TableScores};
+pub use self::scores::{CsvScores, JsonlScores, NOT_CLINICAL, SLIDES, TableScores};
 
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use image::ImageEncoder;
 use medsiglip::embedding::Provenance;
-use tempfile::NamedTempFile;
+use medsiglip::image::{Picture, Samples};
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::batches::Outcome;
 use crate::inputs::Item;
@@ -43,15 +54,18 @@ pub type Sink = Box<dyn Write + Send>;
 /// Where a writer writes, and what it must know beforehand.
 pub enum Destination<'a> {
     /// Standard output, item after item.
-    Stdout,
+    Stdout {
+        /// Files beside it.
+        files: &'a mut Files,
+    },
     /// Files, after all items are done.
     Files {
         /// The files.
         files: &'a mut Files,
         /// How many items have an embedding.
         rows: u64,
-        /// How many items have none.
-        failed: u64,
+        /// The places of the items that have none.
+        failed: &'a BTreeSet<usize>,
     },
 }
 
@@ -59,7 +73,7 @@ impl Destination<'_> {
     /// The main stream.
     pub fn main(&mut self) -> Result<Sink> {
         match self {
-            Self::Stdout => Ok(Box::new(BufWriter::new(std::io::stdout()))),
+            Self::Stdout { .. } => Ok(Box::new(BufWriter::new(std::io::stdout()))),
             Self::Files { files, .. } => {
                 let path = files.target.clone();
                 files.create(path)
@@ -67,11 +81,18 @@ impl Destination<'_> {
         }
     }
 
+    /// The files that are written, beside standard output too.
+    pub fn files(&mut self) -> &mut Files {
+        match self {
+            Self::Stdout { files } | Self::Files { files, .. } => files,
+        }
+    }
+
     /// Leaves `provenance` beside the output, for formats that have no place for it.
     pub fn provenance_beside(&mut self, provenance: &Provenance) -> Result<()> {
         let text = serde_json::to_string(provenance).map_err(|e| Failure::stdout(e.into()))?;
         match self {
-            Self::Stdout => crate::messages::note(format_args!("provenance: {text}")),
+            Self::Stdout { .. } => crate::messages::note(format_args!("provenance: {text}")),
             Self::Files { files, .. } => {
                 let path = beside(&files.target, PROVENANCE);
                 let mut file = files.create(path.clone())?;
@@ -86,9 +107,7 @@ impl Destination<'_> {
     /// Where failed items are listed, for formats that have no place for them; `None` where none failed.
     pub fn errors_beside(&mut self) -> Result<Option<Sink>> {
         match self {
-            Self::Files {
-                files, failed: 1.., ..
-            } => {
+            Self::Files { files, failed, .. } if !failed.is_empty() => {
                 let path = beside(&files.target, ERRORS);
                 files.create(path).map(Some)
             }
@@ -107,6 +126,8 @@ pub const ERRORS: &str = ".errors.jsonl";
 pub struct Places {
     /// The output itself.
     pub main: PathBuf,
+    /// Whether it is a folder, whose files are the companions.
+    pub is_folder: bool,
     /// The files beside it that its format can have.
     pub companions: Vec<PathBuf>,
     /// Whether whatever stands there may be replaced.
@@ -118,7 +139,8 @@ pub struct Places {
 impl Places {
     /// An error where something stands that may not be replaced.
     pub fn check(&self) -> Result<()> {
-        std::iter::once(&self.main)
+        let main = Some(&self.main).filter(|_| !self.is_folder);
+        main.into_iter()
             .chain(&self.companions)
             .try_for_each(|path| refuse_existing(path, self.may_replace(path)))
     }
@@ -133,7 +155,7 @@ impl Places {
     }
 
     /// Deletes replaceable companions that the new output does not have: they would lie about it.
-    fn remove_stale(&self, written: &[(NamedTempFile, PathBuf)]) -> Result<()> {
+    fn remove_stale(&self, written: &[(TempPath, PathBuf)]) -> Result<()> {
         let is_written = |path: &PathBuf| written.iter().any(|(_, other)| other == path);
         self.companions
             .iter()
@@ -153,7 +175,7 @@ fn name(path: &Path) -> String {
 /// Files being written: each is a temporary file beside its place until [`Files::commit`].
 pub struct Files {
     target: PathBuf,
-    written: Vec<(NamedTempFile, PathBuf)>,
+    written: Vec<(TempPath, PathBuf)>,
 }
 
 impl Files {
@@ -170,13 +192,24 @@ impl Files {
         ids_beside(&self.target)
     }
 
+    /// Where the output itself will stand.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Begins the file that will stand at `path`.
     pub fn create(&mut self, path: PathBuf) -> Result<Sink> {
-        let temporary = create_temporary(&path)?;
-        let file = temporary.reopen();
-        let file: File = file.map_err(|e| Failure::io("create", &path, e))?;
+        let (file, temporary) = create_temporary(&path)?.into_parts();
         self.written.push((temporary, path));
         Ok(Box::new(BufWriter::new(file)))
+    }
+
+    /// An empty file that will stand at `path`, to be opened by its temporary name, which is given back.
+    pub fn reserve(&mut self, path: PathBuf) -> Result<PathBuf> {
+        let temporary = create_temporary(&path)?.into_temp_path();
+        let name = temporary.to_path_buf();
+        self.written.push((temporary, path));
+        Ok(name)
     }
 
     /// Puts every file into its place, the output itself last, when all are on the disk. What stands there unasked
@@ -187,13 +220,13 @@ impl Files {
         before: impl FnOnce(&[(String, Stamp)]) -> Result<()>,
     ) -> Result<()> {
         for (file, path) in &self.written {
-            let synced = file.as_file().sync_all();
+            let opened = OpenOptions::new().write(true).open(file);
+            let synced = opened.and_then(|file| file.sync_all());
             synced.map_err(|e| Failure::io("write", path, e))?;
         }
         places.check()?;
-        let stamp = |(file, path): &(NamedTempFile, PathBuf)| {
-            Stamp::of(file.path()).map(|stamp| (name(path), stamp))
-        };
+        let stamp =
+            |(file, path): &(TempPath, PathBuf)| Stamp::of(file).map(|stamp| (name(path), stamp));
         before(&self.written.iter().filter_map(stamp).collect::<Vec<_>>())?;
         places.remove_stale(&self.written)?;
         self.written.sort_by_key(|(_, path)| *path == self.target);
@@ -205,16 +238,16 @@ impl Files {
     }
 }
 
-fn persist(file: NamedTempFile, path: &Path, replace: bool) -> std::io::Result<()> {
+fn persist(file: TempPath, path: &Path, replace: bool) -> std::io::Result<()> {
     if replace {
-        return file.persist(path).map(drop).map_err(|e| e.error);
+        return file.persist(path).map_err(|e| e.error);
     }
     match file.persist_noclobber(path) {
         // Some file systems cannot rename like this: looking first is the best that can be done there.
         Err(failed) if path.symlink_metadata().is_err() => {
-            failed.file.persist(path).map(drop).map_err(|e| e.error)
+            failed.path.persist(path).map_err(|e| e.error)
         }
-        other => other.map(drop).map_err(|e| e.error),
+        other => other.map_err(|e| e.error),
     }
 }
 
@@ -222,6 +255,7 @@ fn persist(file: NamedTempFile, path: &Path, replace: bool) -> std::io::Result<(
 pub fn write_file(path: &Path, overwrite: bool, bytes: &[u8]) -> Result<()> {
     let places = Places {
         main: path.to_path_buf(),
+        is_folder: false,
         companions: Vec::new(),
         overwrite,
         own: Vec::new(),
@@ -234,6 +268,22 @@ pub fn write_file(path: &Path, overwrite: bool, bytes: &[u8]) -> Result<()> {
         .map_err(|e| Failure::io("write", path, e))?;
     drop(file);
     files.commit(&places, |_| Ok(()))
+}
+
+/// A picture of 8-bit samples as a PNG file.
+pub fn png(picture: &Picture) -> Result<Vec<u8>> {
+    let Samples::U8(samples) = picture.samples() else {
+        return Err(Failure::argument("PNG: expected 8 bits a sample"));
+    };
+    let color = match picture.channels() {
+        1 => image::ExtendedColorType::L8,
+        _ => image::ExtendedColorType::Rgb8,
+    };
+    let mut bytes = Vec::new();
+    image::codecs::png::PngEncoder::new(&mut bytes)
+        .write_image(samples, picture.width(), picture.height(), color)
+        .map_err(|error| Failure::stdout(std::io::Error::other(error)))?;
+    Ok(bytes)
 }
 
 /// An error where something stands at `path` that may not be replaced.
@@ -261,6 +311,52 @@ pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// An error where one of the files `outputs` is one of `inputs`, or where two of them are one file.
+pub fn refuse_clashes(outputs: &[PathBuf], inputs: &[&Path]) -> Result<()> {
+    let mut seen = HashSet::new();
+    if let Some(twice) = outputs.iter().find(|path| !seen.insert(canonical(path))) {
+        let twice = twice.display();
+        return Err(
+            Failure::argument(format!("two outputs are one file: {twice}"))
+                .hint("give each a name of its own"),
+        );
+    }
+    // What does not exist is no input: most runs look at no path.
+    if !outputs.iter().any(|path| path.exists()) {
+        return Ok(());
+    }
+    match inputs.iter().find(|path| seen.contains(&canonical(path))) {
+        Some(input) => Err(Failure::argument(format!(
+            "the output is an input: {}",
+            input.display()
+        ))
+        .hint("give another name: an input is never replaced")),
+        None => Ok(()),
+    }
+}
+
+/// The path without links, of a file that need not exist.
+fn canonical(path: &Path) -> PathBuf {
+    let in_folder = || {
+        let folder = parent(path).canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    let whole = path.canonicalize().ok();
+    whole.or_else(in_folder).unwrap_or_else(|| path.into())
+}
+
+/// An error where the name of `path` does not end with `extension`.
+pub fn require_extension(path: &Path, extension: &str) -> Result<()> {
+    let own = path.extension().unwrap_or_default();
+    match own.eq_ignore_ascii_case(extension) {
+        true => Ok(()),
+        false => Err(Failure::argument(format!(
+            "expected a name that ends with .{extension}: {}",
+            path.display()
+        ))),
+    }
 }
 
 /// `path` with `suffix` after its whole name.

@@ -1,8 +1,10 @@
-//! NumPy: a float32 array (N, D) in C order; `STEM.ids.csv` (row, id, kind), failed items and provenance beside it.
+//! NumPy: a float32 array (N, D) in C order; `STEM.ids.csv` (row, id, kind, and the columns of DICOM files and
+//! tiles where there are some), failed items and provenance beside it.
 
 use medsiglip::embedding::Provenance;
 use npyz::WriterBuilder;
 
+use super::columns::{Column, cells};
 use super::csv::failure;
 use super::jsonl::ErrorList;
 use super::{Destination, Sink, Writer};
@@ -14,13 +16,19 @@ use crate::messages::{Failure, Result};
 pub struct NpyWriter {
     array: npyz::NpyWriter<f32, Sink>,
     ids: csv::Writer<Sink>,
+    columns: Vec<&'static Column>,
     row: u64,
     errors: ErrorList,
 }
 
 impl NpyWriter {
     /// A writer of embeddings of width `dim`. The number of rows stands at the file's head: files alone will do.
-    pub fn new(mut to: Destination, provenance: &Provenance, dim: usize) -> Result<Self> {
+    pub fn new(
+        mut to: Destination,
+        provenance: &Provenance,
+        columns: Vec<&'static Column>,
+        dim: usize,
+    ) -> Result<Self> {
         let sink = to.main()?;
         let Destination::Files { files, rows, .. } = &mut to else {
             return Err(
@@ -30,7 +38,9 @@ impl NpyWriter {
         };
         let (ids, rows) = (files.create(files.ids())?, *rows);
         let mut ids = csv::Writer::from_writer(ids);
-        ids.write_record(["row", "id", "kind"]).map_err(failure)?;
+        let names = ["row", "id", "kind"].into_iter();
+        let names = names.chain(columns.iter().map(|column| column.name));
+        ids.write_record(names).map_err(failure)?;
         to.provenance_beside(provenance)?;
         let array = npyz::WriteOptions::new()
             .default_dtype()
@@ -41,6 +51,7 @@ impl NpyWriter {
         Ok(Self {
             array,
             ids,
+            columns,
             row: 0,
             errors: ErrorList::new(to.errors_beside()?),
         })
@@ -53,7 +64,9 @@ impl Writer for NpyWriter {
             if let Ok(embedding) = &outcome.embedding {
                 let values = embedding.iter().copied();
                 self.array.extend(values).map_err(Failure::stdout)?;
-                let record = [&self.row.to_string(), &*item.id(), item.kind()];
+                let names = [self.row.to_string(), item.id().into(), item.kind().into()];
+                let more = cells(&self.columns, item, &outcome.about);
+                let record = names.into_iter().chain(more);
                 self.ids.write_record(record).map_err(failure)?;
                 self.row += 1;
             }

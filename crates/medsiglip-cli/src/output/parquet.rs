@@ -1,8 +1,10 @@
-//! Parquet: columns id, kind, embedding (fixed-size list of float32); provenance in the file's metadata.
+//! Parquet: columns id, kind, those of DICOM files and tiles where there are some, embedding (fixed-size list of float32); provenance in the file's metadata.
 
 use std::sync::Arc;
 
-use arrow_array::{FixedSizeListArray, Float32Array, RecordBatch, StringArray};
+use arrow_array::{
+    ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, StringArray,
+};
 use arrow_schema::{DataType, Field, Schema};
 use medsiglip::embedding::Provenance;
 use parquet::arrow::ArrowWriter;
@@ -10,6 +12,7 @@ use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
+use super::columns::{Cell, Column};
 use super::jsonl::ErrorList;
 use super::{Destination, Sink, Writer};
 use crate::batches::Outcome;
@@ -25,6 +28,7 @@ const ROWS_A_GROUP: usize = 4096;
 pub struct ParquetWriter {
     parquet: ArrowWriter<Sink>,
     schema: Arc<Schema>,
+    columns: Vec<&'static Column>,
     item: Arc<Field>,
     dim: i32,
     errors: ErrorList,
@@ -32,8 +36,13 @@ pub struct ParquetWriter {
 
 impl ParquetWriter {
     /// A writer of embeddings of width `dim`. Its footer needs the end of the file: files alone will do.
-    pub fn new(mut to: Destination, provenance: &Provenance, dim: usize) -> Result<Self> {
-        if matches!(to, Destination::Stdout) {
+    pub fn new(
+        mut to: Destination,
+        provenance: &Provenance,
+        columns: Vec<&'static Column>,
+        dim: usize,
+    ) -> Result<Self> {
+        if matches!(to, Destination::Stdout { .. }) {
             return Err(
                 Failure::argument("parquet cannot be written to standard output")
                     .hint("give a file: --output FILE.parquet"),
@@ -42,15 +51,17 @@ impl ParquetWriter {
         let width = i32::try_from(dim);
         let dim = width.map_err(|_| Failure::argument("the embedding is too wide for parquet"))?;
         let item = Arc::new(Field::new("item", DataType::Float32, false));
-        let schema = Arc::new(Schema::new(vec![
+        let mut fields = vec![
             Field::new("id", DataType::Utf8, false),
             Field::new("kind", DataType::Utf8, false),
-            Field::new(
-                "embedding",
-                DataType::FixedSizeList(item.clone(), dim),
-                false,
-            ),
-        ]));
+        ];
+        fields.extend(columns.iter().map(|column| match column.is_number() {
+            true => Field::new(column.name, DataType::Int64, true),
+            false => Field::new(column.name, DataType::Utf8, true),
+        }));
+        let list = DataType::FixedSizeList(item.clone(), dim);
+        fields.push(Field::new("embedding", list, false));
+        let schema = Arc::new(Schema::new(fields));
         let json = serde_json::to_string(provenance).map_err(|e| Failure::stdout(e.into()))?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
@@ -61,6 +72,7 @@ impl ParquetWriter {
         Ok(Self {
             parquet: parquet.map_err(failure)?,
             schema,
+            columns,
             item,
             dim,
             errors: ErrorList::new(to.errors_beside()?),
@@ -71,21 +83,24 @@ impl ParquetWriter {
 impl Writer for ParquetWriter {
     fn write(&mut self, items: &[Item], outcomes: &[Outcome]) -> Result<()> {
         let good = || {
-            items
-                .iter()
-                .zip(outcomes)
-                .filter_map(|(item, outcome)| Some((item, outcome.embedding.as_ref().ok()?)))
+            let all = items.iter().zip(outcomes);
+            all.filter_map(|(item, outcome)| {
+                Some((item, &outcome.about, outcome.embedding.as_ref().ok()?))
+            })
         };
-        let ids = StringArray::from_iter_values(good().map(|(item, _)| item.id()));
-        let kinds = StringArray::from_iter_values(good().map(|(item, _)| item.kind()));
-        let values = Float32Array::from_iter_values(good().flat_map(|(_, e)| e.iter().copied()));
+        let ids = StringArray::from_iter_values(good().map(|(item, ..)| item.id()));
+        let kinds = StringArray::from_iter_values(good().map(|(item, ..)| item.kind()));
+        let mut arrays: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(kinds)];
+        for column in &self.columns {
+            let cells = good().map(|(item, about, _)| column.cell(item, about));
+            arrays.push(array(column.is_number(), cells));
+        }
+        let values = Float32Array::from_iter_values(good().flat_map(|(.., e)| e.iter().copied()));
         let batch =
             FixedSizeListArray::try_new(self.item.clone(), self.dim, Arc::new(values), None)
                 .and_then(|embeddings| {
-                    RecordBatch::try_new(
-                        self.schema.clone(),
-                        vec![Arc::new(ids), Arc::new(kinds), Arc::new(embeddings)],
-                    )
+                    arrays.push(Arc::new(embeddings));
+                    RecordBatch::try_new(self.schema.clone(), arrays)
                 });
         self.parquet
             .write(&batch.map_err(|e| failure(e.into()))?)
@@ -100,6 +115,21 @@ impl Writer for ParquetWriter {
     fn finish(mut self: Box<Self>) -> Result<()> {
         self.errors.finish()?;
         self.parquet.close().map(drop).map_err(failure)
+    }
+}
+
+fn array(is_number: bool, cells: impl Iterator<Item = Option<Cell>>) -> ArrayRef {
+    let number = |cell| match cell {
+        Some(Cell::Number(number)) => Some(number),
+        _ => None,
+    };
+    let text = |cell| match cell {
+        Some(Cell::Text(text)) => Some(text),
+        _ => None,
+    };
+    match is_number {
+        true => Arc::new(cells.map(number).collect::<Int64Array>()),
+        false => Arc::new(cells.map(text).collect::<StringArray>()),
     }
 }
 

@@ -57,13 +57,11 @@ fn a_path_that_is_missing_from_a_list_stops_no_other() {
     assert!(answer.stderr.contains("scans/gone.png"));
 }
 
-/// A GIF, a DICOM file, and a slide that is a TIFF by its first bytes.
+/// Two GIFs, and a slide that is a TIFF by its first bytes.
 fn with_unsupported(folder: &Folder) {
-    let mut dicom = [0; 200];
-    dicom[128..132].copy_from_slice(b"DICM");
-    folder.write("scans/IM0001", dicom);
-    folder.write("scans/IM0002", dicom);
+    folder.write("scans/brain.nii.gz", b"\x1f\x8b");
     folder.write("scans/film.gif", b"GIF89a\x01\0\x01\0");
+    folder.write("scans/film2.gif", b"GIF89a\x01\0\x01\0");
     folder.write("scans/slide.svs", b"II*\0");
     folder.write("scans/notes.txt", "no picture");
 }
@@ -76,7 +74,8 @@ fn pictures_that_cannot_be_read_yet_are_counted_by_format() {
     assert_eq!(answer.json().len(), 1);
     assert_eq!(
         answer.stderr,
-        "warning: 2 dicom files, 1 gif file, 1 whole-slide file left out: not supported yet\n"
+        "warning: 2 gif files, 1 nifti file left out: not supported yet\n\
+         warning: 1 whole-slide file left out: slides are taken with --tile\n"
     );
     let answer = folder.run(&["embed", "scans"]).expect(0);
     assert!(
@@ -86,30 +85,50 @@ fn pictures_that_cannot_be_read_yet_are_counted_by_format() {
     std::fs::remove_file(folder.path("scans/000.png")).unwrap();
     let answer = folder.run(&["embed", "scans"]).expect(2);
     assert!(
-        answer
-            .stderr
-            .contains("no pictures found but 2 dicom files"),
+        answer.stderr.contains("no pictures found but 2 gif files"),
         "{answer:#?}"
     );
 }
 
 #[test]
-fn pictures_that_cannot_be_read_yet_fail_by_name_where_they_are_given() {
+fn pictures_that_cannot_be_read_fail_by_name_where_they_are_given() {
     let folder = Folder::with_pictures(1);
     with_unsupported(&folder);
-    let args = ["embed", "scans/000.png", "scans/IM0001", "scans/film.gif"];
+    let args = [
+        "embed",
+        "scans/000.png",
+        "scans/slide.svs",
+        "scans/film.gif",
+    ];
     let answer = folder.run(&args).expect(1);
     let lines = answer.json();
-    for (line, name) in lines[1..].iter().zip(["dicom", "gif"]) {
+    for (line, name) in lines[1..].iter().zip(["a whole slide", "gif"]) {
         assert_eq!(line["error"]["code"], "UNSUPPORTED");
         let message = line["error"]["message"].as_str().unwrap();
         assert!(message.starts_with(name), "{message}");
     }
-    let answer = folder.run(&["inspect", "scans/IM0001"]).expect(2);
+    let answer = folder.run(&["inspect", "scans/film.gif"]).expect(2);
     assert!(
-        answer.stderr.starts_with("error[UNSUPPORTED]: dicom file"),
+        answer.stderr.starts_with("error[UNSUPPORTED]: gif file"),
         "{answer:#?}"
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_read_once() {
+    let folder = Folder::with_pictures(1);
+    let binary = folder.command(&[]);
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", "cat scans/000.png | \"$0\" embed /dev/stdin"])
+        .arg(binary.get_program())
+        .current_dir(folder.path("."));
+    let names = binary.get_envs();
+    shell.envs(names.filter_map(|(name, value)| Some((name, value?))));
+    let piped = crate::folder::answer(shell.output().unwrap()).expect(0);
+    let file = folder.run(&["embed", "scans"]).expect(0);
+    assert_eq!(piped.json()[0]["embedding"], file.json()[0]["embedding"]);
 }
 
 #[test]

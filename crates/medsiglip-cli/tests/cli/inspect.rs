@@ -174,3 +174,13 @@ fn help_version_and_completions_go_to_standard_output() {
     );
     assert!(folder.run(&[]).expect(2).stdout.is_empty());
 }
+
+#[test]
+fn a_folder_of_pictures_is_no_checkpoint() {
+    let folder = Folder::with_pictures(1);
+    let answer = folder.run(&["inspect", "scans"]).expect(2);
+    assert!(
+        answer.stderr.contains("no checkpoint") && answer.stderr.contains("one file"),
+        "{answer:#?}"
+    );
+}

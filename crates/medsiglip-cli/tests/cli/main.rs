@@ -3,6 +3,11 @@
 mod folder;
 mod embed;
 mod inputs;
+mod dicom;
+mod disc;
+mod clashes;
+mod slides;
+mod slide_scores;
 mod options;
 mod output;
 mod resume;

@@ -1,7 +1,10 @@
 //! The command line: every flag, with one name in every command that has it.
 
+mod dicom;
+mod slides;
+
 use std::env::consts::{ARCH, OS};
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::LazyLock;
@@ -18,6 +21,8 @@ use medsiglip::{LoadOptions, Model};
 
 use crate::messages::{self, Exit};
 use crate::progress;
+pub use dicom::{DicomArgs, DisplayArgs};
+pub use slides::{SlideScoresArgs, TileArgs};
 
 #[cfg(debug_assertions)]
 const PROFILE: &str = "debug";
@@ -61,14 +66,16 @@ pub enum Command {
 
 /// Embed pictures and texts.
 ///
-/// Each distinct path and text is encoded once and gives one row, pictures first, each in the order given.
+/// Each distinct path and text is encoded once and gives one row, pictures first, each in the order given; of a DICOM
+/// file of several frames every frame does, of a slide cut with --tile every tile.
 /// Embeddings are the model's pooled outputs, not normalized (as Hugging Face's `get_image_features`),
 /// unless --normalized is given. Memory does not grow with the number of inputs.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct EmbedArgs {
-    /// Picture files, folders (searched recursively, hidden files skipped), quoted patterns such as "scans/**/*.png",
-    /// or `-` for standard input: one path a line, or a CSV with a column `path` (or `image`) and/or `text`
+    /// Picture and DICOM files, folders (searched recursively, hidden files skipped, slices of a series sorted by their
+    /// position), DICOMDIRs, quoted patterns such as "scans/**/*.png", or `-` for standard input: one path a line, or a
+    /// CSV with a column `path` (or `image`) and/or `text`
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// A text to embed; may be given several times
@@ -88,6 +95,10 @@ pub struct EmbedArgs {
     #[command(flatten)]
     pub pixels: PixelArgs,
     #[command(flatten)]
+    pub dicom: DicomArgs,
+    #[command(flatten)]
+    pub tiles: TileArgs,
+    #[command(flatten)]
     pub text_args: TextArgs,
     #[command(flatten)]
     pub batch: BatchArgs,
@@ -100,7 +111,8 @@ pub struct EmbedArgs {
 /// For every class: the cosine similarity, the model's own sigmoid probability that picture and class belong
 /// together, and a softmax share. Where one of the classes is right (--labels, most sets), the shares are over the
 /// classes and sum to 1. Where a set describes each finding's presence and absence (cxr_findings), each share is over
-/// these two alone, whatever the other findings. Not for clinical use.
+/// these two alone, whatever the other findings. A slide cut with --tile has the scores of its tiles, and for every class
+/// their mean, the mean of the highest (--top-k) and the highest. Not for clinical use.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct ClassifyArgs {
@@ -116,6 +128,12 @@ pub struct ClassifyArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub pixels: PixelArgs,
+    #[command(flatten)]
+    pub dicom: DicomArgs,
+    #[command(flatten)]
+    pub tiles: TileArgs,
+    #[command(flatten)]
+    pub slide_scores: SlideScoresArgs,
     #[command(flatten)]
     pub text_args: TextArgs,
     #[command(flatten)]
@@ -141,7 +159,8 @@ pub struct ClassesArgs {
 
 /// Show what a picture or a checkpoint is, and what the model will see.
 ///
-/// For a picture, the view is the 8-bit picture at the model's resolution, after the pixel recipe.
+/// For a picture, the view is the 8-bit picture at the model's resolution, after the pixel recipe; of a slide the whole,
+/// made small. Nothing that names a patient is shown.
 /// No weights are needed: without --model, the recipe is `hf` at 448 pixels.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
@@ -156,6 +175,11 @@ pub struct InspectArgs {
     pub resolution: Option<NonZeroUsize>,
     #[command(flatten)]
     pub pixels: PixelArgs,
+    #[command(flatten)]
+    pub display: DisplayArgs,
+    /// The frame to show of a DICOM file, from 1 [default: the only one, or the one in the middle]
+    #[arg(long, value_name = "N", help_heading = "DICOM")]
+    pub frame: Option<NonZeroU32>,
     /// Where to write the view, as PNG [default: no view is written]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -305,12 +329,17 @@ pub struct OutputArgs {
 pub enum EmbedFormat {
     /// One JSON object a line, failed inputs among them
     Jsonl,
-    /// Columns id, kind, e0, e1, ...; FILE.provenance.json beside it
+    /// Columns id, kind, e0, e1, ..., before the numbers those of DICOM files and tiles where there are some;
+    /// FILE.provenance.json beside it
     Csv,
     /// A float32 array (N, D); FILE's stem .ids.csv and FILE.provenance.json beside it
     Npy,
-    /// Columns id, kind, embedding; provenance in the file's metadata
+    /// Columns id, kind, those of DICOM files and tiles where there are some, embedding; provenance in the file's
+    /// metadata
     Parquet,
+    /// HDF5 of a slide's tiles: datasets `features` (N, D) and `coords` (N, 2), as TRIDENT and CLAM read them; where
+    /// --output does not end with .h5, it is a folder with a file for every slide
+    H5,
 }
 
 /// Forms of the scores of `classify`.
@@ -425,10 +454,24 @@ impl ModelArgs {
 
 impl PixelArgs {
     /// How picture files are read for `preprocessor`.
-    pub fn decode_options(&self, preprocessor: &Preprocessor) -> DecodeOptions {
-        let mut options = preprocessor.decode_options();
-        options.limits.max_pixels = self.max_pixels;
-        options
+    pub fn decode_options(
+        &self,
+        display: &DisplayArgs,
+        preprocessor: &Preprocessor,
+    ) -> DecodeOptions {
+        DecodeOptions {
+            limits: self.limits(),
+            display: display.options(preprocessor.recipe()),
+            ..preprocessor.decode_options()
+        }
+    }
+
+    /// What is refused.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_pixels: self.max_pixels,
+            ..Limits::default()
+        }
     }
 }
 
