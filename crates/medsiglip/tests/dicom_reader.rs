@@ -156,19 +156,7 @@ fn absurd_sizes_take_no_memory() {
         .gray(0, 3, 8)
         .put((0x7FE0, 0x10), "OW", &[0; 16]);
     assert_eq!(refusal(empty.file(EXPLICIT)).0, "BAD_IMAGE");
-    let frames = |number: &[u8]| {
-        let head =
-            Dataset::default()
-                .put((0x28, 2), "US", &[1, 0])
-                .put((0x28, 4), "CS", b"MONOCHROME2");
-        head.put((0x28, 8), "IS", number)
-            .us((0x28, 0x10), 2)
-            .us((0x28, 0x11), 3)
-            .us((0x28, 0x100), 8)
-            .us((0x28, 0x101), 8)
-            .us((0x28, 0x102), 7)
-            .us((0x28, 0x103), 0)
-    };
+    let frames = |number: &[u8]| Dataset::default().frames(number);
     for number in [&b"2147483647"[..], b"-1", b"0", b"1A", b"99999999999999"] {
         let native = frames(number).put((0x7FE0, 0x10), "OW", &[0; 12]);
         assert_eq!(refusal(native.file(EXPLICIT)).0, "BAD_IMAGE");
@@ -195,16 +183,7 @@ fn rle_frame(value: u8) -> Vec<u8> {
 
 #[test]
 fn frames_are_found_with_and_without_an_offset_table() {
-    let head = Dataset::default()
-        .put((0x28, 2), "US", &[1, 0])
-        .put((0x28, 4), "CS", b"MONOCHROME2")
-        .put((0x28, 8), "IS", b"2")
-        .us((0x28, 0x10), 2)
-        .us((0x28, 0x11), 3)
-        .us((0x28, 0x100), 8)
-        .us((0x28, 0x101), 8)
-        .us((0x28, 0x102), 7)
-        .us((0x28, 0x103), 0);
+    let head = Dataset::default().frames(b"2");
     let (first, second) = (rle_frame(5), rle_frame(6));
     let table = |offsets: [u32; 2]| offsets.map(u32::to_le_bytes).concat();
     let second_at = 8 + first.len() as u32;
@@ -264,12 +243,7 @@ fn pixels_that_are_not_subsampled_are_no_ybr_full_422() {
             .put((0x28, 2), "US", &3_u16.to_le_bytes())
             .put((0x28, 4), "CS", b"YBR_FULL_422")
             .us((0x28, 6), 0)
-            .us((0x28, 0x10), 2)
-            .us((0x28, 0x11), 4)
-            .us((0x28, 0x100), 8)
-            .us((0x28, 0x101), 8)
-            .us((0x28, 0x102), 7)
-            .us((0x28, 0x103), 0)
+            .size(2, 4, 8)
             .put((0x7FE0, 0x10), "OW", &vec![128; length])
             .file(EXPLICIT)
     };

@@ -39,9 +39,22 @@ impl Dataset {
 
     /// The Image Pixel module of a gray picture.
     pub fn gray(self, rows: u16, columns: u16, bits: u16) -> Self {
-        self.put((0x28, 2), "US", &1_u16.to_le_bytes())
+        self.us((0x28, 2), 1)
             .put((0x28, 4), "CS", b"MONOCHROME2")
-            .us((0x28, 0x10), rows)
+            .size(rows, columns, bits)
+    }
+
+    /// The same of frames of two by three pixels of 8 bits, `number` of them.
+    pub fn frames(self, number: &[u8]) -> Self {
+        self.us((0x28, 2), 1)
+            .put((0x28, 4), "CS", b"MONOCHROME2")
+            .put((0x28, 8), "IS", number)
+            .size(2, 3, 8)
+    }
+
+    /// What follows on the photometric interpretation.
+    pub fn size(self, rows: u16, columns: u16, bits: u16) -> Self {
+        self.us((0x28, 0x10), rows)
             .us((0x28, 0x11), columns)
             .us((0x28, 0x100), bits)
             .us((0x28, 0x101), bits)
