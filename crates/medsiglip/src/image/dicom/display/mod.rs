@@ -13,6 +13,9 @@
 //! | none | the straight line from the lowest to the highest value that the bits stored can hold, through the modality LUT |
 //! | `min-max` | the straight line from the lowest to the highest `x` of the frame |
 //!
+//! The modality LUT of an X-ray angiogram stored for display (LOG, DISP) leads back to X-ray intensity and is not applied
+//! (PS3.3 C.8.7.1.1.2, PS3.4 N.2); pydicom's function applies it.
+//!
 //! Which window: the user's, else the first VOI LUT of the file, else its first window. MONOCHROME1 or Presentation LUT
 //! Shape INVERSE turn levels over, once. Padding is black in the end, whatever the rest says.
 //!

@@ -1,6 +1,6 @@
 //! The modality LUT: stored values to values of the modality (PS3.3 C.11.1; per frame C.7.6.16.2.9).
 
-use dicom_dictionary_std::tags;
+use dicom_dictionary_std::{tags, uids};
 
 use super::field::{bad, finite};
 use super::lut::{self, Lut};
@@ -20,7 +20,8 @@ pub(super) enum Modality {
 }
 
 impl Modality {
-    /// The sequence, else slope and intercept of the frame. `inputs` are the lowest and highest stored value.
+    /// The sequence, else slope and intercept of the frame; the sequence of an X-ray angiogram or fluorogram that is stored
+    /// for display leads back to X-ray intensity and is not applied ([`is_for_measuring`]). `inputs` are the lowest and highest stored value.
     ///
     /// # Errors
     /// `BAD_IMAGE` where one of them is malformed, or slope and intercept are not both there.
@@ -32,7 +33,9 @@ impl Modality {
     ) -> Result<Self> {
         let transformation = header.of_frame(frame, tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE);
         let has_rescale = transformation.text(tags::RESCALE_SLOPE).is_some();
-        if let Some(item) = header.dataset.items(tags::MODALITY_LUT_SEQUENCE).first() {
+        if let Some(item) = header.dataset.items(tags::MODALITY_LUT_SEQUENCE).first()
+            && !is_for_measuring(header)
+        {
             if has_rescale {
                 warnings
                     .push("rescale slope and intercept are ignored beside a modality LUT".into());
@@ -76,6 +79,21 @@ impl Modality {
     }
 }
 
+/// Whether the Modality LUT Sequence is one from the logarithm, or from what was made for display, to X-ray intensity
+/// (Pixel Intensity Relationship LOG and DISP, PS3.3 C.8.7.1.1.2): those are no part of the display pipeline (PS3.4 N.2).
+fn is_for_measuring(header: &Header) -> bool {
+    let class = header.dataset.text(tags::SOP_CLASS_UID);
+    let is_x_ray = class.is_some_and(|class| {
+        [
+            uids::X_RAY_ANGIOGRAPHIC_IMAGE_STORAGE,
+            uids::X_RAY_RADIOFLUOROSCOPIC_IMAGE_STORAGE,
+        ]
+        .contains(&class.as_str())
+    });
+    let relationship = header.dataset.text(tags::PIXEL_INTENSITY_RELATIONSHIP);
+    is_x_ray && relationship.is_some_and(|name| name == "LOG" || name == "DISP")
+}
+
 /// The lowest and the highest value that Bits Stored (0028,0101) can hold; `None` for float values.
 ///
 /// # Errors
@@ -95,4 +113,39 @@ pub(super) fn stored_range(header: &Header, values: &Values) -> Result<Option<(f
     } else {
         (0.0, count - 1.0)
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use dicom_core::{VR, dicom_value};
+
+    use super::super::testing::Case;
+    use super::*;
+
+    #[test]
+    fn a_table_back_to_x_ray_intensity_is_not_shown() {
+        let shown = |class: &str, relationship: &str| {
+            let case = Case::gray(8, Values::U8(vec![0, 1, 2, 255])).item(
+                tags::MODALITY_LUT_SEQUENCE,
+                vec![
+                    (tags::LUT_DESCRIPTOR, VR::US, dicom_value!(U16, [3, 0, 8])),
+                    (tags::LUT_DATA, VR::US, dicom_value!(U16, [200, 100, 0])),
+                ],
+            );
+            let case = case.text(tags::SOP_CLASS_UID, class);
+            case.text(tags::PIXEL_INTENSITY_RELATIONSHIP, relationship)
+                .standard()
+                .0
+        };
+        let angiogram = uids::X_RAY_ANGIOGRAPHIC_IMAGE_STORAGE;
+        let fluorogram = uids::X_RAY_RADIOFLUOROSCOPIC_IMAGE_STORAGE;
+        assert_eq!(shown(angiogram, "LOG"), [0, 1, 2, 255]);
+        assert_eq!(shown(fluorogram, "DISP"), [0, 1, 2, 255]);
+        let table = [200, 100, 0, 0];
+        assert_eq!(shown(angiogram, "LIN"), table);
+        assert_eq!(
+            shown(uids::COMPUTED_RADIOGRAPHY_IMAGE_STORAGE, "LOG"),
+            table
+        );
+    }
 }
