@@ -33,6 +33,8 @@ pub mod tokenizer;
 pub mod config;
 pub mod checkpoint;
 pub mod engine;
+#[cfg(feature = "towers")]
+pub mod towers;
 pub mod model;
 pub mod embedding;
 pub mod zero_shot;

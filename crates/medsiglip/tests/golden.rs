@@ -35,6 +35,15 @@ fn engine(checkpoint: &Checkpoint) -> CpuEngine {
     CpuEngine::new(checkpoint, Some(2)).unwrap()
 }
 
+/// Whatever runs the towers gives the same numbers: our engine, and Burn where it is compiled in.
+fn encoders(checkpoint: &Checkpoint) -> Vec<Box<dyn Encoder>> {
+    vec![
+        Box::new(engine(checkpoint)),
+        #[cfg(feature = "towers")]
+        Box::new(medsiglip::towers::BurnEncoder::cpu(checkpoint).unwrap()),
+    ]
+}
+
 fn pooled(output: &TowerOutput) -> &Embeddings {
     output.pooled.as_ref().unwrap()
 }
@@ -58,11 +67,18 @@ fn check_stages(golden: &Golden, tower: &str, output: &TowerOutput) {
 
 /// Embeddings of both towers and their scores, for one of the ways in which weights are stored.
 fn check_scores(golden: &Golden, checkpoint: &Checkpoint) {
-    let engine = engine(checkpoint);
-    let images = engine
+    for encoder in encoders(checkpoint) {
+        check_scores_of(golden, checkpoint, encoder.as_ref());
+    }
+}
+
+fn check_scores_of(golden: &Golden, checkpoint: &Checkpoint, encoder: &dyn Encoder) {
+    let images = encoder
         .encode_images(&golden.pixels("pixel_values"), Keep::default())
         .unwrap();
-    let texts = engine.encode_texts(&golden.ids(), Keep::default()).unwrap();
+    let texts = encoder
+        .encode_texts(&golden.ids(), Keep::default())
+        .unwrap();
     golden.check("vision.pooled", pooled(&images).data());
     golden.check("text.pooled", pooled(&texts).data());
 
@@ -82,12 +98,17 @@ fn check_scores(golden: &Golden, checkpoint: &Checkpoint) {
 fn every_stage_of_both_towers_equals_the_reference() {
     let golden = open_golden("tiny");
     let checkpoint = open("tiny", &OpenOptions::default());
-    let engine = engine(&checkpoint);
+    for encoder in encoders(&checkpoint) {
+        check_every_stage(&golden, &checkpoint, encoder.as_ref());
+    }
+    check_scores(&golden, &checkpoint);
+}
 
-    let images = engine
+fn check_every_stage(golden: &Golden, checkpoint: &Checkpoint, encoder: &dyn Encoder) {
+    let images = encoder
         .encode_images(&golden.pixels("pixel_values"), EVERYTHING)
         .unwrap();
-    check_stages(&golden, "vision", &images);
+    check_stages(golden, "vision", &images);
     golden.check(
         "vision.map_attention",
         images.map_attention.as_ref().unwrap(),
@@ -108,11 +129,10 @@ fn every_stage_of_both_towers_equals_the_reference() {
     golden.check("vision.patches", &patches);
 
     check_stages(
-        &golden,
+        golden,
         "text",
-        &engine.encode_texts(&golden.ids(), EVERYTHING).unwrap(),
+        &encoder.encode_texts(&golden.ids(), EVERYTHING).unwrap(),
     );
-    check_scores(&golden, &checkpoint);
 }
 
 #[test]
@@ -142,15 +162,16 @@ fn another_resolution_equals_transformers_interpolation() {
         positions: PositionResampling::Bicubic,
         ..OpenOptions::default()
     };
-    let engine = engine(&open("tiny", &options));
-    let output = engine
-        .encode_images(&golden.pixels("vision112.pixel_values"), EVERYTHING)
-        .unwrap();
-    golden.check(
-        "vision112.last_hidden_state",
-        output.last_hidden_state.as_ref().unwrap(),
-    );
-    golden.check("vision112.pooled", pooled(&output).data());
+    for encoder in encoders(&open("tiny", &options)) {
+        let output = encoder
+            .encode_images(&golden.pixels("vision112.pixel_values"), EVERYTHING)
+            .unwrap();
+        golden.check(
+            "vision112.last_hidden_state",
+            output.last_hidden_state.as_ref().unwrap(),
+        );
+        golden.check("vision112.pooled", pooled(&output).data());
+    }
 }
 
 #[test]
@@ -159,38 +180,41 @@ fn gemma_vision_tower_alone_and_joined_with_a_head_equals_the_reference() {
     let tiny = open_golden("tiny");
     let pixels = tiny.pixels("vision112.pixel_values");
 
-    let alone = engine(&open("tiny-gemma", &OpenOptions::default()));
-    let output = alone.encode_images(&pixels, EVERYTHING).unwrap();
-    assert!(output.pooled.is_none() && output.map_attention.is_none());
-    golden.check(
-        "vision.last_hidden_state",
-        output.last_hidden_state.as_ref().unwrap(),
-    );
-    assert_eq!(
-        alone
-            .encode_texts(&tiny.ids(), Keep::default())
-            .unwrap_err()
-            .code(),
-        "UNSUPPORTED"
-    );
+    for alone in encoders(&open("tiny-gemma", &OpenOptions::default())) {
+        let output = alone.encode_images(&pixels, EVERYTHING).unwrap();
+        assert!(output.pooled.is_none() && output.map_attention.is_none());
+        golden.check(
+            "vision.last_hidden_state",
+            output.last_hidden_state.as_ref().unwrap(),
+        );
+        assert_eq!(
+            alone
+                .encode_texts(&tiny.ids(), Keep::default())
+                .unwrap_err()
+                .code(),
+            "UNSUPPORTED"
+        );
+    }
 
     let head_from = Some(ModelSource::Local(data().join("tiny")));
-    let joined = engine(&open(
+    let joined = open(
         "tiny-gemma",
         &OpenOptions {
             head_from: head_from.clone(),
             ..OpenOptions::default()
         },
-    ));
-    golden.check(
-        "joined.pooled",
-        pooled(&joined.encode_images(&pixels, EVERYTHING).unwrap()).data(),
     );
-    check_stages(
-        &tiny,
-        "text",
-        &joined.encode_texts(&tiny.ids(), EVERYTHING).unwrap(),
-    );
+    for joined in encoders(&joined) {
+        golden.check(
+            "joined.pooled",
+            pooled(&joined.encode_images(&pixels, EVERYTHING).unwrap()).data(),
+        );
+        check_stages(
+            &tiny,
+            "text",
+            &joined.encode_texts(&tiny.ids(), EVERYTHING).unwrap(),
+        );
+    }
 
     for positions in PositionResampling::ALL {
         let options = OpenOptions {
@@ -199,12 +223,13 @@ fn gemma_vision_tower_alone_and_joined_with_a_head_equals_the_reference() {
             head_from: head_from.clone(),
             ..OpenOptions::default()
         };
-        let output = engine(&open("tiny-gemma", &options))
-            .encode_images(&tiny.pixels("pixel_values"), Keep::default());
-        golden.check(
-            &format!("joined56.pooled.{positions}"),
-            pooled(&output.unwrap()).data(),
-        );
+        for encoder in encoders(&open("tiny-gemma", &options)) {
+            let output = encoder.encode_images(&tiny.pixels("pixel_values"), Keep::default());
+            golden.check(
+                &format!("joined56.pooled.{positions}"),
+                pooled(&output.unwrap()).data(),
+            );
+        }
     }
 }
 

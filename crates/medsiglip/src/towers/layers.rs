@@ -1,0 +1,204 @@
+//! What both towers are made of. Letters: B batch, N patches or tokens, D width, H heads, F MLP width.
+
+use burn::module::{Module, Param};
+use burn::tensor::activation::gelu_approximate;
+use burn::tensor::{Tensor, module};
+
+use super::Weights;
+use crate::Result;
+
+/// `y = x W^T + b`.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// (out, in), as PyTorch stores it.
+    pub weight: Param<Tensor<2>>,
+    /// (out).
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Linear {
+    pub(super) fn load(weights: &Weights, name: &str, input: usize, output: usize) -> Result<Self> {
+        Ok(Self {
+            weight: weights.param(&format!("{name}.weight"), [output, input])?,
+            bias: weights.param(&format!("{name}.bias"), [output])?,
+        })
+    }
+
+    /// (B, N, in) to (B, N, out).
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        module::linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+    }
+}
+
+/// `y = (x - mean) / sqrt(variance + eps) * weight + bias` over the last axis.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// (D).
+    pub weight: Param<Tensor<1>>,
+    /// (D).
+    pub bias: Param<Tensor<1>>,
+    eps: f64,
+}
+
+impl LayerNorm {
+    pub(super) fn load(weights: &Weights, name: &str, width: usize, eps: f32) -> Result<Self> {
+        Ok(Self {
+            weight: weights.param(&format!("{name}.weight"), [width])?,
+            bias: weights.param(&format!("{name}.bias"), [width])?,
+            eps: f64::from(eps),
+        })
+    }
+
+    /// (B, N, D) to (B, N, D).
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        module::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.eps)
+    }
+}
+
+/// Two linear layers with tanh-GELU between them.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// D to F.
+    pub fc1: Linear,
+    /// F to D.
+    pub fc2: Linear,
+}
+
+impl Mlp {
+    pub(super) fn load(weights: &Weights, name: &str, width: usize, hidden: usize) -> Result<Self> {
+        Ok(Self {
+            fc1: Linear::load(weights, &format!("{name}.fc1"), width, hidden)?,
+            fc2: Linear::load(weights, &format!("{name}.fc2"), hidden, width)?,
+        })
+    }
+
+    /// (B, N, D) to (B, N, D).
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.fc2.forward(gelu_approximate(self.fc1.forward(x)))
+    }
+}
+
+/// Multihead self-attention without a mask.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// Queries.
+    pub q_proj: Linear,
+    /// Keys.
+    pub k_proj: Linear,
+    /// Values.
+    pub v_proj: Linear,
+    /// What follows attention.
+    pub out_proj: Linear,
+    heads: usize,
+}
+
+impl Attention {
+    fn load(weights: &Weights, name: &str, shape: Shape) -> Result<Self> {
+        let linear =
+            |part| Linear::load(weights, &format!("{name}.{part}"), shape.width, shape.width);
+        Ok(Self {
+            q_proj: linear("q_proj")?,
+            k_proj: linear("k_proj")?,
+            v_proj: linear("v_proj")?,
+            out_proj: linear("out_proj")?,
+            heads: shape.heads,
+        })
+    }
+
+    /// (B, N, D) to (B, N, D).
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, tokens, width] = x.dims();
+        let heads = |projection: &Linear| split_heads(projection.forward(x.clone()), self.heads);
+        let attended = module::attention(
+            heads(&self.q_proj),
+            heads(&self.k_proj),
+            heads(&self.v_proj),
+            None,
+            None,
+            Default::default(),
+        );
+        let joined = attended.swap_dims(1, 2).reshape([batch, tokens, width]);
+        self.out_proj.forward(joined)
+    }
+}
+
+/// (B, N, D) to (B, H, N, D / H).
+pub(super) fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
+    let [batch, tokens, width] = x.dims();
+    x.reshape([batch, tokens, heads, width / heads])
+        .swap_dims(1, 2)
+}
+
+/// One transformer layer, norms first.
+#[derive(Module, Debug)]
+pub struct Layer {
+    /// Before attention.
+    pub layer_norm1: LayerNorm,
+    /// Attention.
+    pub self_attn: Attention,
+    /// Before the MLP.
+    pub layer_norm2: LayerNorm,
+    /// The MLP.
+    pub mlp: Mlp,
+}
+
+impl Layer {
+    fn load(weights: &Weights, name: &str, shape: Shape) -> Result<Self> {
+        let norm =
+            |part| LayerNorm::load(weights, &format!("{name}.{part}"), shape.width, shape.eps);
+        Ok(Self {
+            layer_norm1: norm("layer_norm1")?,
+            self_attn: Attention::load(weights, &format!("{name}.self_attn"), shape)?,
+            layer_norm2: norm("layer_norm2")?,
+            mlp: Mlp::load(weights, &format!("{name}.mlp"), shape.width, shape.mlp)?,
+        })
+    }
+
+    /// (B, N, D) to (B, N, D).
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x));
+        x.clone() + self.mlp.forward(self.layer_norm2.forward(x))
+    }
+}
+
+/// The layers of a tower: `encoder` in a checkpoint.
+#[derive(Module, Debug)]
+pub struct Layers {
+    /// First to last.
+    pub layers: Vec<Layer>,
+}
+
+impl Layers {
+    pub(super) fn load(weights: &Weights, tower: &str, shape: Shape) -> Result<Self> {
+        let layer = |i| Layer::load(weights, &format!("{tower}.encoder.layers.{i}"), shape);
+        Ok(Self {
+            layers: (0..shape.depth).map(layer).collect::<Result<_>>()?,
+        })
+    }
+
+    /// (B, N, D) to (B, N, D), and where asked for, `x` and the output of every layer.
+    pub(super) fn forward(
+        &self,
+        mut x: Tensor<3>,
+        keep: bool,
+    ) -> (Tensor<3>, Option<Vec<Tensor<3>>>) {
+        let mut hidden = keep.then(|| vec![x.clone()]);
+        for layer in &self.layers {
+            x = layer.forward(x);
+            if let Some(hidden) = &mut hidden {
+                hidden.push(x.clone());
+            }
+        }
+        (x, hidden)
+    }
+}
+
+/// The sizes of a tower's layers.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub width: usize,
+    pub mlp: usize,
+    pub depth: usize,
+    pub heads: usize,
+    pub eps: f32,
+}

@@ -1,0 +1,160 @@
+//! The two towers in [Burn](https://burn.dev), one definition for every device that it knows, with gradients.
+//!
+//! The fields of the modules bear the Hugging Face names, so that a parameter's path through them is its name in a
+//! checkpoint (`vision_model.encoder.layers.0.self_attn.q_proj.weight`), and all weights have the stored shapes:
+//! nothing is renamed or transposed on the way in or out. `layers` has what both towers share.
+
+mod layers;
+mod text;
+mod vision;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::checkpoint::{Checkpoint, Dtype};
+use crate::embedding::Embeddings;
+use crate::model::{Encoder, Keep, TowerOutput};
+use crate::preprocess::PixelValues;
+use crate::tokenizer::TokenIds;
+use crate::{Error, Result};
+
+pub use layers::{Attention, Layer, LayerNorm, Layers, Linear, Mlp};
+pub use text::TextTower;
+pub use vision::{MapHead, VisionTower};
+
+/// Both towers and the logit's scale and bias: `SiglipModel` of transformers.
+#[derive(Module, Debug)]
+pub struct Siglip {
+    /// The vision tower.
+    pub vision_model: VisionTower,
+    /// The text tower; absent in a checkpoint with a vision tower alone.
+    pub text_model: Option<TextTower>,
+    /// Logarithm of the temperature t, (1); absent without a text tower.
+    pub logit_scale: Option<Param<Tensor<1>>>,
+    /// The bias b, (1); absent without a text tower.
+    pub logit_bias: Option<Param<Tensor<1>>>,
+}
+
+/// What a tower's forward pass gives, still on its device.
+pub struct Forward {
+    /// (B, D), not normalised; absent without a pooling head.
+    pub pooled: Option<Tensor<2>>,
+    /// (B, N, D), after the final layer norm.
+    pub last_hidden_state: Tensor<3>,
+    /// The input of the first block and the output of every block, where asked for: (B, N, D) each.
+    pub hidden_states: Option<Vec<Tensor<3>>>,
+    /// (B, H, N), vision tower with a pooling head only.
+    pub map_attention: Option<Tensor<3>>,
+}
+
+impl Siglip {
+    /// The towers of `checkpoint` on `device`, in f32. On `device.autodiff()` they have gradients.
+    ///
+    /// # Errors
+    /// `BAD_TENSOR` where a weight is missing or misshaped.
+    pub fn load(checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
+        let weights = Weights { checkpoint, device };
+        let config = checkpoint.config();
+        let text = config.text.as_ref();
+        let scalar = |name| text.map(|_| weights.param(name, [1])).transpose();
+        Ok(Self {
+            vision_model: VisionTower::load(&weights, &config.vision)?,
+            text_model: text.map(|t| TextTower::load(&weights, t)).transpose()?,
+            logit_scale: scalar("logit_scale")?,
+            logit_bias: scalar("logit_bias")?,
+        })
+    }
+}
+
+/// Runs [`Siglip`] as an [`Encoder`], without gradients.
+pub struct BurnEncoder {
+    model: Siglip,
+    device: Device,
+    name: String,
+}
+
+impl BurnEncoder {
+    /// The towers of `checkpoint` on the CPU.
+    ///
+    /// # Errors
+    /// `BAD_TENSOR` where a weight is missing or misshaped.
+    pub fn cpu(checkpoint: &Checkpoint) -> Result<Self> {
+        let device = Device::flex();
+        Ok(Self {
+            model: Siglip::load(checkpoint, &device)?,
+            device,
+            name: "burn-cpu".into(),
+        })
+    }
+}
+
+impl Encoder for BurnEncoder {
+    fn encode_images(&self, pixels: &PixelValues, keep: Keep) -> Result<TowerOutput> {
+        self.model.vision_model.check(pixels)?;
+        let shape = [pixels.batch(), 3, pixels.size(), pixels.size()];
+        let data = TensorData::new(pixels.data().to_vec(), shape);
+        let pixels = Tensor::from_data(data, &self.device);
+        read(self.model.vision_model.forward(pixels, keep), keep)
+    }
+
+    fn encode_texts(&self, ids: &TokenIds, keep: Keep) -> Result<TowerOutput> {
+        let text = self.model.text_model.as_ref().ok_or_else(|| {
+            Error::Unsupported(
+                "this checkpoint has no text tower: it can encode images alone".into(),
+            )
+        })?;
+        text.check(ids)?;
+        let numbers: Vec<i32> = ids.data().iter().map(|id| *id as i32).collect();
+        let data = TensorData::new(numbers, [ids.batch(), ids.length()]);
+        let ids: Tensor<2, Int> = Tensor::from_data(data, &self.device);
+        read(text.forward(ids, keep), keep)
+    }
+
+    fn device(&self) -> &str {
+        &self.name
+    }
+
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+}
+
+/// A tensor's numbers, back from its device.
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    tensor
+        .into_data()
+        .try_to_vec()
+        .map_err(|e| Error::Unsupported(format!("the device gave numbers that are not f32: {e:?}")))
+}
+
+fn read(forward: Forward, keep: Keep) -> Result<TowerOutput> {
+    let pooled = forward.pooled.map(|pooled| {
+        let width = pooled.dims()[1];
+        Embeddings::new(width, numbers(pooled)?)
+    });
+    let last = keep.last_hidden_state.then_some(forward.last_hidden_state);
+    let hidden = forward.hidden_states;
+    let attention = forward.map_attention.filter(|_| keep.map_attention);
+    Ok(TowerOutput {
+        pooled: pooled.transpose()?,
+        last_hidden_state: last.map(numbers).transpose()?,
+        hidden_states: hidden
+            .map(|states| states.into_iter().map(numbers).collect())
+            .transpose()?,
+        map_attention: attention.map(numbers).transpose()?,
+    })
+}
+
+/// A checkpoint's tensors as parameters on a device.
+struct Weights<'a> {
+    checkpoint: &'a Checkpoint,
+    device: &'a Device,
+}
+
+impl Weights<'_> {
+    fn param<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Param<Tensor<D>>> {
+        let tensor = self.checkpoint.tensor(name, &shape)?;
+        let data = TensorData::new(tensor.to_f32().into_owned(), shape);
+        Ok(Param::from_tensor(Tensor::from_data(data, self.device)))
+    }
+}

@@ -1,0 +1,120 @@
+//! The text tower: tokens, layers, last-token pooling, a linear head.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Int, Tensor, module};
+
+use super::layers::{LayerNorm, Layers, Linear, Shape};
+use super::{Forward, Weights};
+use crate::config::TextConfig;
+use crate::model::Keep;
+use crate::tokenizer::TokenIds;
+use crate::{Error, Result};
+
+/// The text tower.
+#[derive(Module, Debug)]
+pub struct TextTower {
+    /// Tokens and positions.
+    pub embeddings: Embeddings,
+    /// The layers.
+    pub encoder: Layers,
+    /// After the last layer.
+    pub final_layer_norm: LayerNorm,
+    /// The last token's state to the embedding.
+    pub head: Linear,
+}
+
+/// Tokens and positions.
+#[derive(Module, Debug)]
+pub struct Embeddings {
+    /// (V, D).
+    pub token_embedding: Table,
+    /// (T, D).
+    pub position_embedding: Table,
+}
+
+/// Rows to look up or to add.
+#[derive(Module, Debug)]
+pub struct Table {
+    /// (rows, D).
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Table {
+    pub(super) fn load(weights: &Weights, name: &str, rows: usize, width: usize) -> Result<Self> {
+        Ok(Self {
+            weight: weights.param(&format!("{name}.weight"), [rows, width])?,
+        })
+    }
+}
+
+impl TextTower {
+    pub(super) fn load(weights: &Weights, config: &TextConfig) -> Result<Self> {
+        let width = config.hidden_size;
+        let shape = Shape {
+            width,
+            mlp: config.intermediate_size,
+            depth: config.num_hidden_layers,
+            heads: config.num_attention_heads,
+            eps: config.layer_norm_eps,
+        };
+        let table = |name, rows| {
+            Table::load(
+                weights,
+                &format!("text_model.embeddings.{name}"),
+                rows,
+                width,
+            )
+        };
+        Ok(Self {
+            embeddings: Embeddings {
+                token_embedding: table("token_embedding", config.vocab_size)?,
+                position_embedding: table("position_embedding", config.max_position_embeddings)?,
+            },
+            encoder: Layers::load(weights, "text_model", shape)?,
+            final_layer_norm: LayerNorm::load(
+                weights,
+                "text_model.final_layer_norm",
+                width,
+                shape.eps,
+            )?,
+            head: Linear::load(weights, "text_model.head", width, config.projection_size)?,
+        })
+    }
+
+    /// Pads are attended like any token (there is no mask), so a shorter row would give another answer: it is refused.
+    pub(super) fn check(&self, ids: &TokenIds) -> Result<()> {
+        let [length, _] = self.embeddings.position_embedding.weight.dims();
+        let [vocab, _] = self.embeddings.token_embedding.weight.dims();
+        if ids.length() != length {
+            return Err(Error::BadArgument(format!(
+                "token ids: expected {length} a text, padding included, got {}",
+                ids.length()
+            )));
+        }
+        match ids.data().iter().find(|id| **id as usize >= vocab) {
+            Some(id) => Err(Error::BadArgument(format!(
+                "token ids: expected ids below {vocab}, got {id}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Token ids (B, T), padding included, each below V.
+    pub fn forward(&self, ids: Tensor<2, Int>, keep: Keep) -> Forward {
+        let tokens = module::embedding(self.embeddings.token_embedding.weight.val(), ids);
+        let x = tokens + self.embeddings.position_embedding.weight.val().unsqueeze();
+        let (x, hidden_states) = self.encoder.forward(x, keep.hidden_states);
+        let last_hidden_state = self.final_layer_norm.forward(x);
+        let [batch, length, width] = last_hidden_state.dims();
+        let last = last_hidden_state
+            .clone()
+            .slice([0..batch, length - 1..length, 0..width]);
+        let pooled: Tensor<2> = self.head.forward(last).squeeze_dim(1);
+        Forward {
+            pooled: Some(pooled),
+            last_hidden_state,
+            hidden_states,
+            map_attention: None,
+        }
+    }
+}
