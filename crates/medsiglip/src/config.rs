@@ -61,7 +61,32 @@ pub struct TextConfig {
     pub projection_size: usize,
 }
 
+/// Sizes of a tower's layers, whichever tower it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// Width D.
+    pub width: usize,
+    /// MLP width F.
+    pub mlp: usize,
+    /// Depth L.
+    pub depth: usize,
+    /// Heads H.
+    pub heads: usize,
+    /// Epsilon of the layer norms.
+    pub eps: f32,
+}
+
 impl VisionConfig {
+    pub(crate) fn shape(&self) -> Shape {
+        Shape {
+            width: self.hidden_size,
+            mlp: self.intermediate_size,
+            depth: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            eps: self.layer_norm_eps,
+        }
+    }
+
     /// Patches along one side. A remainder of the picture that fills no patch is not seen (384 px at patch 14 has 27).
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
@@ -70,6 +95,18 @@ impl VisionConfig {
     /// Number of patches, N.
     pub fn num_patches(&self) -> usize {
         self.grid() * self.grid()
+    }
+}
+
+impl TextConfig {
+    pub(crate) fn shape(&self) -> Shape {
+        Shape {
+            width: self.hidden_size,
+            mlp: self.intermediate_size,
+            depth: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            eps: self.layer_norm_eps,
+        }
     }
 }
 

@@ -89,6 +89,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn empty_batch() -> Self {
+        Self::BadArgument("nothing to encode: the batch is empty".into())
+    }
+
     /// A stable name for scripts: it never changes once published.
     pub fn code(&self) -> &'static str {
         match self {

@@ -366,20 +366,23 @@ fn rounded_weights_stay_close() {
 #[test]
 fn inputs_that_do_not_fit_are_refused() {
     let checkpoint = open("tiny", &OpenOptions::default());
-    let engine = engine(&checkpoint);
-    let code = |result: medsiglip::Result<TowerOutput>| result.unwrap_err().code();
-    let images = |batch, size| {
-        let pixels = PixelValues::new(batch, size, vec![0.0; batch * 3 * size * size]).unwrap();
-        code(engine.encode_images(&pixels, Keep::default()))
-    };
-    assert_eq!(images(1, 57), "BAD_ARGUMENT");
-    assert_eq!(images(0, 56), "BAD_ARGUMENT");
-    let texts = |length, id| {
-        let ids = TokenIds::new(1, length, vec![id; length]).unwrap();
-        code(engine.encode_texts(&ids, Keep::default()))
-    };
-    assert_eq!(texts(63, 1), "BAD_ARGUMENT");
-    assert_eq!(texts(64, 640), "BAD_ARGUMENT");
+    for encoder in encoders(&checkpoint) {
+        let code = |result: medsiglip::Result<TowerOutput>| result.unwrap_err().code();
+        let images = |batch, size| {
+            let numbers = vec![0.0; batch * 3 * size * size];
+            let pixels = PixelValues::new(batch, size, numbers).unwrap();
+            code(encoder.encode_images(&pixels, Keep::default()))
+        };
+        assert_eq!(images(1, 57), "BAD_ARGUMENT");
+        assert_eq!(images(0, 56), "BAD_ARGUMENT");
+        let texts = |batch, length, id| {
+            let ids = TokenIds::new(batch, length, vec![id; batch * length]).unwrap();
+            code(encoder.encode_texts(&ids, Keep::default()))
+        };
+        assert_eq!(texts(1, 63, 1), "BAD_ARGUMENT");
+        assert_eq!(texts(1, 64, 640), "BAD_ARGUMENT");
+        assert_eq!(texts(0, 64, 1), "BAD_ARGUMENT");
+    }
     assert_eq!(
         CpuEngine::new(&checkpoint, Some(0))
             .map(drop)

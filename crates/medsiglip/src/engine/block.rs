@@ -6,21 +6,7 @@ use super::panels::Rows;
 use super::weights::{LayerNorm, Linear, Mlp};
 use crate::Result;
 use crate::checkpoint::{Checkpoint, Dtype};
-
-/// Sizes of a tower's blocks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
-    /// Width D.
-    pub width: usize,
-    /// MLP width F.
-    pub mlp: usize,
-    /// Depth L.
-    pub depth: usize,
-    /// Heads H.
-    pub heads: usize,
-    /// Epsilon of the layer norms.
-    pub eps: f32,
-}
+use crate::config::Shape;
 
 /// `x += attention(norm1(x)); x += mlp(norm2(x))`.
 struct Block {

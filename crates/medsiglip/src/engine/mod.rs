@@ -129,5 +129,5 @@ fn join(passes: impl Iterator<Item = Result<TowerOutput>>) -> Result<TowerOutput
             Some(all) => all.append(pass)?,
         }
     }
-    joined.ok_or_else(|| Error::BadArgument("nothing to encode: the batch is empty".into()))
+    joined.ok_or_else(Error::empty_batch)
 }

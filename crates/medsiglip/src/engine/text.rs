@@ -1,16 +1,16 @@
 //! The text tower: tokens, blocks, last-token pooling, a linear head.
 
-use super::block::{Blocks, Shape};
+use super::block::Blocks;
 use super::buffers::Buffers;
 use super::kernels::{Then, linear};
 use super::panels::{LANES, Rows};
 use super::weights::Linear;
+use crate::Result;
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::TextConfig;
 use crate::embedding::Embeddings;
 use crate::model::{Keep, TowerOutput};
 use crate::tokenizer::TokenIds;
-use crate::{Error, Result};
 
 pub(super) struct TextTower {
     vocab: usize,
@@ -25,13 +25,7 @@ pub(super) struct TextTower {
 impl TextTower {
     pub fn load(checkpoint: &Checkpoint, config: &TextConfig) -> Result<Self> {
         let (width, vocab) = (config.hidden_size, config.vocab_size);
-        let shape = Shape {
-            width,
-            mlp: config.intermediate_size,
-            depth: config.num_hidden_layers,
-            heads: config.num_attention_heads,
-            eps: config.layer_norm_eps,
-        };
+        let shape = config.shape();
         let embeddings = "text_model.embeddings";
         let positions = checkpoint.tensor(
             &format!("{embeddings}.position_embedding.weight"),
@@ -49,22 +43,8 @@ impl TextTower {
         })
     }
 
-    /// Pads are attended like any token (there is no mask), so a shorter row would give another answer: it is refused.
     pub fn check(&self, ids: &TokenIds) -> Result<()> {
-        let length = self.positions.len() / self.blocks.shape.width;
-        if ids.length() != length {
-            return Err(Error::BadArgument(format!(
-                "token ids: expected {length} a text, padding included, got {}",
-                ids.length()
-            )));
-        }
-        match ids.data().iter().find(|id| **id as usize >= self.vocab) {
-            Some(id) => Err(Error::BadArgument(format!(
-                "token ids: expected ids below {}, got {id}",
-                self.vocab
-            ))),
-            None => Ok(()),
-        }
+        ids.check(self.positions.len() / self.blocks.shape.width, self.vocab)
     }
 
     /// # Shapes

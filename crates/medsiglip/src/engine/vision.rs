@@ -1,16 +1,16 @@
 //! The vision tower: patches, blocks, MAP pooling head.
 
-use super::block::{Blocks, Shape};
+use super::block::Blocks;
 use super::buffers::Buffers;
 use super::kernels::{Then, layer_norm, linear, pool};
 use super::panels::{LANES, Rows};
 use super::weights::{LayerNorm, Linear, Mlp};
+use crate::Result;
 use crate::checkpoint::{Checkpoint, Dtype, Tensor};
-use crate::config::VisionConfig;
+use crate::config::{Shape, VisionConfig};
 use crate::embedding::Embeddings;
 use crate::model::{Keep, TowerOutput};
 use crate::preprocess::PixelValues;
-use crate::{Error, Result};
 
 pub(super) struct VisionTower {
     size: usize,
@@ -26,13 +26,7 @@ pub(super) struct VisionTower {
 impl VisionTower {
     pub fn load(checkpoint: &Checkpoint, config: &VisionConfig) -> Result<Self> {
         let (width, patch) = (config.hidden_size, config.patch_size);
-        let shape = Shape {
-            width,
-            mlp: config.intermediate_size,
-            depth: config.num_hidden_layers,
-            heads: config.num_attention_heads,
-            eps: config.layer_norm_eps,
-        };
+        let shape = config.shape();
         let embeddings = "vision_model.embeddings";
         let kernel = checkpoint.tensor(
             &format!("{embeddings}.patch_embedding.weight"),
@@ -75,14 +69,7 @@ impl VisionTower {
     }
 
     pub fn check(&self, pixels: &PixelValues) -> Result<()> {
-        if pixels.size() != self.size {
-            return Err(Error::BadArgument(format!(
-                "pixel values: expected {0}x{0} pixels, got {1}x{1}",
-                self.size,
-                pixels.size()
-            )));
-        }
-        Ok(())
+        pixels.check(self.size)
     }
 
     /// # Shapes

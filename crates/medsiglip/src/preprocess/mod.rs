@@ -96,6 +96,20 @@ impl PixelValues {
     pub fn data(&self) -> &[f32] {
         &self.data
     }
+
+    /// Whether there is a picture at all and a tower of `size` pixels can take it.
+    pub(crate) fn check(&self, size: usize) -> Result<()> {
+        if self.batch == 0 {
+            return Err(Error::empty_batch());
+        }
+        if self.size != size {
+            return Err(Error::BadArgument(format!(
+                "pixel values: expected {size}x{size} pixels, got {0}x{0}",
+                self.size
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// How the picture gets its new size.

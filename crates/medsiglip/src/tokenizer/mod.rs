@@ -73,6 +73,27 @@ impl TokenIds {
     pub fn data(&self) -> &[u32] {
         &self.data
     }
+
+    /// Whether there is a text at all and a tower of `length` positions and `vocab` tokens can take it.
+    ///
+    /// Pads are attended like any token (there is no mask), so a shorter row would give another answer: it is refused.
+    pub(crate) fn check(&self, length: usize, vocab: usize) -> Result<()> {
+        if self.batch == 0 {
+            return Err(Error::empty_batch());
+        }
+        if self.length != length {
+            return Err(Error::BadArgument(format!(
+                "token ids: expected {length} a text, padding included, got {}",
+                self.length
+            )));
+        }
+        match self.data.iter().find(|id| **id as usize >= vocab) {
+            Some(id) => Err(Error::BadArgument(format!(
+                "token ids: expected ids below {vocab}, got {id}"
+            ))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The ids of one text.

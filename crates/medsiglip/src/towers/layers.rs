@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, module};
 
 use super::Weights;
 use crate::Result;
+use crate::config::Shape;
 
 /// `y = x W^T + b`.
 #[derive(Module, Debug)]
@@ -191,14 +192,4 @@ impl Layers {
         }
         (x, hidden)
     }
-}
-
-/// The sizes of a tower's layers.
-#[derive(Clone, Copy)]
-pub(super) struct Shape {
-    pub width: usize,
-    pub mlp: usize,
-    pub depth: usize,
-    pub heads: usize,
-    pub eps: f32,
 }

@@ -3,12 +3,12 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, module};
 
-use super::layers::{LayerNorm, Layers, Linear, Shape};
+use super::layers::{LayerNorm, Layers, Linear};
 use super::{Forward, Weights};
+use crate::Result;
 use crate::config::TextConfig;
 use crate::model::Keep;
 use crate::tokenizer::TokenIds;
-use crate::{Error, Result};
 
 /// The text tower.
 #[derive(Module, Debug)]
@@ -50,13 +50,7 @@ impl Table {
 impl TextTower {
     pub(super) fn load(weights: &Weights, config: &TextConfig) -> Result<Self> {
         let width = config.hidden_size;
-        let shape = Shape {
-            width,
-            mlp: config.intermediate_size,
-            depth: config.num_hidden_layers,
-            heads: config.num_attention_heads,
-            eps: config.layer_norm_eps,
-        };
+        let shape = config.shape();
         let table = |name, rows| {
             Table::load(
                 weights,
@@ -81,22 +75,10 @@ impl TextTower {
         })
     }
 
-    /// Pads are attended like any token (there is no mask), so a shorter row would give another answer: it is refused.
     pub(super) fn check(&self, ids: &TokenIds) -> Result<()> {
         let [length, _] = self.embeddings.position_embedding.weight.dims();
         let [vocab, _] = self.embeddings.token_embedding.weight.dims();
-        if ids.length() != length {
-            return Err(Error::BadArgument(format!(
-                "token ids: expected {length} a text, padding included, got {}",
-                ids.length()
-            )));
-        }
-        match ids.data().iter().find(|id| **id as usize >= vocab) {
-            Some(id) => Err(Error::BadArgument(format!(
-                "token ids: expected ids below {vocab}, got {id}"
-            ))),
-            None => Ok(()),
-        }
+        ids.check(length, vocab)
     }
 
     /// Token ids (B, T), padding included, each below V.

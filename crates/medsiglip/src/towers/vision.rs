@@ -4,13 +4,13 @@ use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, module};
 
-use super::layers::{LayerNorm, Layers, Linear, Mlp, Shape, split_heads};
+use super::layers::{LayerNorm, Layers, Linear, Mlp, split_heads};
 use super::text::Table;
 use super::{Forward, Weights};
-use crate::config::VisionConfig;
+use crate::Result;
+use crate::config::{Shape, VisionConfig};
 use crate::model::Keep;
 use crate::preprocess::PixelValues;
-use crate::{Error, Result};
 
 /// The vision tower.
 #[derive(Module, Debug)]
@@ -64,13 +64,7 @@ impl PatchEmbedding {
 impl VisionTower {
     pub(super) fn load(weights: &Weights, config: &VisionConfig) -> Result<Self> {
         let (width, patch) = (config.hidden_size, config.patch_size);
-        let shape = Shape {
-            width,
-            mlp: config.intermediate_size,
-            depth: config.num_hidden_layers,
-            heads: config.num_attention_heads,
-            eps: config.layer_norm_eps,
-        };
+        let shape = config.shape();
         let name = "vision_model.embeddings";
         let head = config.use_head.then(|| MapHead::load(weights, shape));
         Ok(Self {
@@ -102,14 +96,7 @@ impl VisionTower {
     }
 
     pub(super) fn check(&self, pixels: &PixelValues) -> Result<()> {
-        if pixels.size() != self.size {
-            return Err(Error::BadArgument(format!(
-                "pixel values: expected {0}x{0} pixels, got {1}x{1}",
-                self.size,
-                pixels.size()
-            )));
-        }
-        Ok(())
+        pixels.check(self.size)
     }
 
     /// Pixel values (B, 3, size, size).
