@@ -1,0 +1,88 @@
+//! Pairs of pictures and texts for training: sources, splits, leaks, the mixture, batches.
+//!
+//! ```text
+//! manifest, folder, shards ──► Source ──► split, leaks ──► Mixture ──► augment, preprocess ──► Batch
+//! ```
+//!
+//! ```
+//! use std::sync::Arc;
+//! use medsiglip::dataset::*;
+//! use medsiglip::preprocess::{Preprocessor, Recipe};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+//! let config: SourceConfig = toml::from_str(
+//!     r#"
+//!     name = "samples"
+//!     folder = "samples"
+//!     templates = ["a medical picture"]
+//!     "#,
+//! )?;
+//! let sources = vec![Source::open(config, base)?];
+//! let preprocessor = Preprocessor::new(Recipe::Hf, None, 224, None)?;
+//!
+//! let leaks = find_leaks(&sources, &preprocessor.decode_options())?;
+//! let joined = leaks.joined(0, Duplicates::Join);
+//! let sides = split(&sources[0], Shares { val: 0.3, test: 0.0 }, 1, &joined)?;
+//! let pool = Pool::training(&sources[0], &sides, &leaks.left_out(0, Duplicates::Join));
+//!
+//! let mixture = Mixture::new(vec![pool], 1)?;
+//! let pictures = Arc::new(Pictures::new(sources, preprocessor.decode_options(), 1 << 30));
+//! let options = LoaderOptions { batch: 4, ..LoaderOptions::default() };
+//! let batch = Loader::training(pictures, mixture, preprocessor, options)?.next().unwrap()?;
+//! assert_eq!((batch.captions.len(), batch.pixels.batch()), (4, 4));
+//! assert_eq!(batch.draws.end, 4); // where a run that stops here goes on
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! All that is random depends on one seed and on the number of a draw alone. A run that goes on at draw `i` thus gets
+//! what it would have got without the interruption, whatever the number of threads or ranks.
+
+mod random;
+mod config;
+mod captions;
+mod skipped;
+mod table;
+mod parquet_rows;
+mod location;
+mod shards;
+mod source;
+mod split;
+mod leaks;
+mod mixture;
+mod augment;
+mod pictures;
+mod loader;
+#[cfg(test)]
+mod testing;
+
+use std::collections::BTreeMap;
+
+pub use augment::{
+    AugmentConfig, ColorJitter, GaussianBlur, RandomErasing, RandomResizedCrop, augment,
+};
+pub use config::{Shards, SourceConfig};
+pub use leaks::{Cluster, Duplicates, LeakReport, Likeness, find_leaks};
+pub use loader::{Batch, Loader, LoaderOptions};
+pub use location::Location;
+pub use mixture::{Draw, Mixture, Pool};
+pub use pictures::Pictures;
+pub use skipped::Skipped;
+pub use source::Source;
+pub use split::{Shares, Side, split, split_warnings};
+
+/// A picture with its texts and labels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// Its name, unique within its source.
+    pub id: String,
+    /// Where the bytes of the picture lie.
+    pub picture: Location,
+    /// The captions that the data give; templates may add more when one is drawn.
+    pub captions: Vec<String>,
+    /// Label columns that have a value, by name. Several values of a column stand between `|`.
+    pub labels: BTreeMap<String, String>,
+    /// The patient, lesion or slide, which no split may cut.
+    pub group: Option<String>,
+}

@@ -1,0 +1,348 @@
+//! [`Source`]: the examples of one `[[source]]`, checked, and what was left out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::captions::Captions;
+use super::{Example, Location, Skipped, SourceConfig, parquet_rows, shards, table};
+use crate::{Error, Result};
+
+/// Extensions of the pictures in a folder.
+const PICTURES: [&str; 11] = [
+    "bmp", "dcm", "jpeg", "jpg", "pbm", "pgm", "png", "ppm", "tif", "tiff", "webp",
+];
+
+/// Folders below folders that are walked.
+const MAX_DEPTH: usize = 64;
+
+/// The examples of one source, in the order of its manifest, folder (sorted by path) or shards.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// What it was made from.
+    pub config: SourceConfig,
+    /// What can be drawn; at least one.
+    pub examples: Vec<Example>,
+    /// What was left out.
+    pub skipped: Skipped,
+    /// What a person should know before training: for example a label that has texts and no example.
+    pub warnings: Vec<String>,
+    pub(super) captions: Captions,
+}
+
+impl Source {
+    /// Reads everything but the pictures; relative paths of `config` start at `base`.
+    ///
+    /// # Errors
+    /// `BAD_CONFIG` for a contradiction in `config`, an unknown column, a manifest that is damaged as a whole, no example
+    /// at all or an id that is there twice; `BAD_ARGUMENT` where more than `max_skipped` cannot be used; `IO_ERROR`;
+    /// `LIMIT_EXCEEDED`.
+    pub fn open(config: SourceConfig, base: impl AsRef<Path>) -> Result<Self> {
+        config.check()?;
+        let base = base.as_ref();
+        let mut found = Found::default();
+        if let Some(manifest) = &config.manifest {
+            read_manifest(&base.join(manifest), &config, &mut found)?;
+        } else if let Some(folder) = &config.folder {
+            read_folder(&base.join(folder), &mut found)?;
+        } else {
+            read_shards(base, &config, &mut found)?;
+        }
+        let captions = Captions::new(&config)?;
+        let seen = found.examples.len() as u64 + found.skipped.total();
+        let (examples, skipped) = found.usable(&config, &captions)?;
+        skipped.check(seen, config.max_skipped, &config.name)?;
+        if examples.is_empty() {
+            return Err(config.bad("no example"));
+        }
+        Ok(Self {
+            warnings: texts_without_examples(&config, &examples),
+            config,
+            examples,
+            skipped,
+            captions,
+        })
+    }
+
+    /// The caption of an example that is looked at without chance: its first, or the first template that fits with the
+    /// first of its texts; empty where the source has labels alone.
+    pub fn first_caption(&self, example: &Example) -> String {
+        self.captions.first(example).unwrap_or_default()
+    }
+
+    /// Every caption that a draw of `example` can have.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` where there are more than ten thousand.
+    pub fn all_captions(&self, example: &Example) -> Result<Vec<String>> {
+        self.captions.all(example)
+    }
+
+    /// Whether every example has a caption: else the source has labels or pictures alone.
+    pub fn has_texts(&self) -> bool {
+        self.config.has_texts() || self.examples.iter().any(|e| !e.captions.is_empty())
+    }
+
+    /// The columns whose values are classes: those with texts, and the one to stratify by.
+    pub(super) fn class_columns(&self) -> BTreeSet<&str> {
+        let columns = self.config.label_texts.keys().chain(&self.config.stratify);
+        columns.map(String::as_str).collect()
+    }
+}
+
+/// Examples before they are checked, each with its place for messages.
+#[derive(Default)]
+struct Found {
+    examples: Vec<(String, Example)>,
+    skipped: Skipped,
+}
+
+impl Found {
+    /// The examples that can be used.
+    fn usable(
+        mut self,
+        config: &SourceConfig,
+        captions: &Captions,
+    ) -> Result<(Vec<Example>, Skipped)> {
+        refuse_twins(config, &self.examples)?;
+        let given = |(_, example): &(String, Example)| !example.captions.is_empty();
+        let has_texts = config.has_texts() || self.examples.iter().any(given);
+        let mut usable = Vec::with_capacity(self.examples.len());
+        for (place, example) in self.examples {
+            let texts = example.captions.iter().chain(example.labels.values());
+            let wrong = if texts.into_iter().any(|text| text.contains('\0')) {
+                Some("text with a NUL byte")
+            } else if has_texts && captions.first(&example).is_none() {
+                Some("no caption, and no template that fits")
+            } else {
+                missing(&example.picture)
+            };
+            match wrong {
+                Some(wrong) => self.skipped.add(&place, wrong),
+                None => usable.push(example),
+            }
+        }
+        Ok((usable, self.skipped))
+    }
+}
+
+/// Ids name examples in reports and checkpoints: each is there once.
+fn refuse_twins(config: &SourceConfig, examples: &[(String, Example)]) -> Result<()> {
+    let mut places: HashMap<&str, &str> = HashMap::new();
+    for (place, example) in examples {
+        if let Some(first) = places.insert(&example.id, place) {
+            return Err(config.bad(&format!(
+                "two examples have the same id: {first} and {place}; name a column of unique ids (id = \"...\"), and put \
+                 the captions of one picture into one row"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn missing(picture: &Location) -> Option<&'static str> {
+    let Location::File(path) = picture else {
+        return None;
+    };
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Some("picture that is no file"),
+        Ok(metadata) if metadata.len() == 0 => Some("empty picture file"),
+        Ok(_) => None,
+        Err(_) => Some("missing picture file"),
+    }
+}
+
+fn texts_without_examples(config: &SourceConfig, examples: &[Example]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (column, texts) in &config.label_texts {
+        let values = examples
+            .iter()
+            .filter_map(|example| example.labels.get(column));
+        let values: BTreeSet<&str> = values.flat_map(|v| v.split('|')).map(str::trim).collect();
+        for value in texts.keys().filter(|v| !values.contains(v.as_str())) {
+            warnings.push(format!(
+                "source {}: {column} = {value} has texts and no example",
+                config.name
+            ));
+        }
+    }
+    warnings
+}
+
+fn read_manifest(path: &Path, config: &SourceConfig, found: &mut Found) -> Result<()> {
+    let labels: Vec<String> = config.label_columns().into_iter().collect();
+    let mut wanted: Vec<Vec<&str>> = Vec::new();
+    let picture = match (&config.image_bytes, &config.image) {
+        (Some(column), _) => {
+            if !path
+                .extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case("parquet"))
+            {
+                return Err(config.bad("image_bytes: expected a .parquet manifest"));
+            }
+            parquet_rows::check_bytes(path, column)?;
+            Some(Arc::<str>::from(column.as_str()))
+        }
+        (None, Some(column)) => {
+            wanted.push(vec![column]);
+            None
+        }
+        (None, None) => {
+            wanted.push(vec!["image", "path"]);
+            None
+        }
+    };
+    let others = config.id.iter().chain(&config.group);
+    wanted.extend(
+        others
+            .chain(&config.captions)
+            .chain(&labels)
+            .map(|column| vec![column.as_str()]),
+    );
+    let file: Arc<Path> = path.into();
+    let folder = path.parent().unwrap_or(Path::new(""));
+    table::read(path, &wanted, &mut |number, row| {
+        let example = row.and_then(|row| {
+            let picture = picture.as_ref().map(|column| Location::Cell {
+                file: file.clone(),
+                column: column.clone(),
+                row: number,
+            });
+            example_of_row(row, number, picture, folder, config, &labels)
+        });
+        let place = format!("{}: row {number}", path.display());
+        match example {
+            Ok(example) => found.examples.push((place, example)),
+            Err(reason) => found.skipped.add(&place, reason),
+        }
+    })
+}
+
+/// The cells stand as `read_manifest` asked for them: picture path, id, group, captions, labels.
+fn example_of_row(
+    row: table::Row,
+    number: u64,
+    bytes: Option<Location>,
+    folder: &Path,
+    config: &SourceConfig,
+    labels: &[String],
+) -> std::result::Result<Example, table::Unusable> {
+    let mut cells = row.into_iter();
+    let mut next = || cells.next().unwrap_or_default();
+    let (picture, mut id) = match bytes {
+        Some(bytes) => (bytes, format!("row {number}")),
+        None => {
+            let path = next().into_iter().next().ok_or("no picture path")?;
+            (Location::File(folder.join(&path)), path)
+        }
+    };
+    if config.id.is_some() {
+        id = next().into_iter().next().ok_or("no id")?;
+    }
+    let group = match config.group {
+        Some(_) => next().into_iter().next(),
+        None => None,
+    };
+    let captions = (0..config.captions.len()).flat_map(|_| next()).collect();
+    let mut values = BTreeMap::new();
+    for column in labels {
+        let value = next();
+        if !value.is_empty() {
+            values.insert(column.clone(), value.join("|"));
+        }
+    }
+    Ok(Example {
+        id,
+        picture,
+        captions,
+        labels: values,
+        group,
+    })
+}
+
+fn read_folder(folder: &Path, found: &mut Found) -> Result<()> {
+    let mut files = Vec::new();
+    walk(folder, 0, &mut files)?;
+    for path in files {
+        let below = path.strip_prefix(folder).unwrap_or(&path);
+        let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
+        let label = (parts.len() > 1).then(|| ("label".to_owned(), parts[0].to_string()));
+        let example = Example {
+            id: parts.join("/"),
+            captions: Vec::new(),
+            labels: label.into_iter().collect(),
+            group: None,
+            picture: Location::File(path.clone()),
+        };
+        found.examples.push((path.display().to_string(), example));
+    }
+    Ok(())
+}
+
+/// The picture files below `folder`, in the order of their paths. Links to folders are not followed: they can lead in a ring.
+fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
+    let failed = |error| Error::io("read", folder, error);
+    let mut entries: Vec<_> = std::fs::read_dir(folder)
+        .and_then(Iterator::collect)
+        .map_err(failed)?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if entry.file_type().map_err(failed)?.is_dir() {
+            if depth >= MAX_DEPTH {
+                return Err(Error::Limit {
+                    what: "depth of folders",
+                    got: depth as u64 + 1,
+                    limit: MAX_DEPTH as u64,
+                });
+            }
+            walk(&path, depth + 1, files)?;
+        } else {
+            let extension = path
+                .extension()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .to_ascii_lowercase();
+            if PICTURES.contains(&extension.as_str()) {
+                files.push(path);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_shards(base: &Path, config: &SourceConfig, found: &mut Found) -> Result<()> {
+    let patterns = config.shards.as_ref().map_or(&[][..], |s| s.patterns());
+    let mut paths = BTreeSet::new();
+    for pattern in patterns {
+        let full = base.join(pattern);
+        if full.is_file() {
+            paths.insert(full);
+            continue;
+        }
+        // The folder of the configuration is no part of the pattern.
+        let base = glob::Pattern::escape(&base.to_string_lossy());
+        let full = Path::new(&base).join(pattern);
+        let matches = glob::glob(&full.to_string_lossy())
+            .map_err(|_| config.bad("shards: not a pattern of paths"))?;
+        let before = paths.len();
+        paths.extend(matches.flatten().filter(|path| path.is_file()));
+        if paths.len() == before {
+            return Err(config.bad("shards: a path or pattern names no file"));
+        }
+    }
+    for path in paths {
+        let examples = shards::read(&path, config, &mut found.skipped)?;
+        for (number, example) in (1..).zip(examples) {
+            let place = format!("{}: usable example {number}", path.display());
+            found.examples.push((place, example));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
