@@ -22,6 +22,8 @@ use crate::tokenizer::TokenIds;
 use crate::{Error, Result};
 
 use buffers::BufferPool;
+#[cfg(feature = "towers")]
+pub(crate) use kernels::exp;
 use text::TextTower;
 use vision::VisionTower;
 

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::activation::gelu_approximate;
 use burn::tensor::{Tensor, module};
 
-use super::Weights;
+use super::{Weights, fused};
 use crate::Result;
 use crate::config::Shape;
 
@@ -48,6 +48,10 @@ impl LayerNorm {
             bias: weights.param(&format!("{name}.bias"), [width])?,
             eps: f64::from(eps),
         })
+    }
+
+    pub(super) fn eps(&self) -> f64 {
+        self.eps
     }
 
     /// (B, N, D) to (B, N, D).
@@ -106,6 +110,10 @@ impl Attention {
         })
     }
 
+    pub(super) fn heads(&self) -> usize {
+        self.heads
+    }
+
     /// (B, N, D) to (B, N, D).
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, tokens, width] = x.dims();
@@ -157,6 +165,14 @@ impl Layer {
 
     /// (B, N, D) to (B, N, D).
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        match fused::runs_on(&x.device()) {
+            true => fused::forward(self, x),
+            false => self.composed(x),
+        }
+    }
+
+    /// The layer in Burn's own operations.
+    pub(super) fn composed(&self, x: Tensor<3>) -> Tensor<3> {
         let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x));
         x.clone() + self.mlp.forward(self.layer_norm2.forward(x))
     }

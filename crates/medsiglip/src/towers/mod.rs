@@ -4,12 +4,14 @@
 //! checkpoint (`vision_model.encoder.layers.0.self_attn.q_proj.weight`), and all weights have the stored shapes:
 //! nothing is renamed or transposed on the way in or out. `layers` has what both towers share.
 
+mod fused;
 mod layers;
+pub mod params;
 mod text;
 mod vision;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::checkpoint::{Checkpoint, Dtype};
 use crate::embedding::Embeddings;
@@ -47,6 +49,13 @@ pub struct Forward {
     pub map_attention: Option<Tensor<3>>,
 }
 
+/// Burn's device for ours.
+pub fn device(device: crate::model::Device) -> Device {
+    match device {
+        crate::model::Device::Auto | crate::model::Device::Cpu => Device::flex(),
+    }
+}
+
 impl Siglip {
     /// The towers of `checkpoint` on `device`, in f32. On `device.autodiff()` they have gradients.
     ///
@@ -79,21 +88,22 @@ impl BurnEncoder {
     /// # Errors
     /// `BAD_TENSOR` where a weight is missing or misshaped.
     pub fn cpu(checkpoint: &Checkpoint) -> Result<Self> {
-        let device = Device::flex();
-        Ok(Self {
-            model: Siglip::load(checkpoint, &device)?,
-            device,
+        Ok(Self::new(Siglip::load(checkpoint, &Device::flex())?))
+    }
+
+    /// Towers that are on a device already.
+    pub fn new(model: Siglip) -> Self {
+        Self {
+            device: model.vision_model.device(),
+            model,
             name: "burn-cpu".into(),
-        })
+        }
     }
 }
 
 impl Encoder for BurnEncoder {
     fn encode_images(&self, pixels: &PixelValues, keep: Keep) -> Result<TowerOutput> {
-        self.model.vision_model.check(pixels)?;
-        let shape = [pixels.batch(), 3, pixels.size(), pixels.size()];
-        let data = TensorData::new(pixels.data().to_vec(), shape);
-        let pixels = Tensor::from_data(data, &self.device);
+        let pixels = self.model.vision_model.input(pixels, &self.device)?;
         read(self.model.vision_model.forward(pixels, keep), keep)
     }
 
@@ -103,10 +113,7 @@ impl Encoder for BurnEncoder {
                 "this checkpoint has no text tower: it can encode images alone".into(),
             )
         })?;
-        text.check(ids)?;
-        let numbers: Vec<i32> = ids.data().iter().map(|id| *id as i32).collect();
-        let data = TensorData::new(numbers, [ids.batch(), ids.length()]);
-        let ids: Tensor<2, Int> = Tensor::from_data(data, &self.device);
+        let ids = text.input(ids, &self.device)?;
         read(text.forward(ids, keep), keep)
     }
 
@@ -155,6 +162,8 @@ impl Weights<'_> {
     fn param<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Param<Tensor<D>>> {
         let tensor = self.checkpoint.tensor(name, &shape)?;
         let data = TensorData::new(tensor.to_f32().into_owned(), shape);
-        Ok(Param::from_tensor(Tensor::from_data(data, self.device)))
+        let value =
+            Tensor::from_data(data, self.device).set_require_grad(self.device.is_autodiff());
+        Ok(Param::initialized(params::id(name), value))
     }
 }

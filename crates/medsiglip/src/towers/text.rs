@@ -1,7 +1,7 @@
 //! The text tower: tokens, layers, last-token pooling, a linear head.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Int, Tensor, module};
+use burn::tensor::{Device, Int, Tensor, TensorData, module};
 
 use super::layers::{LayerNorm, Layers, Linear};
 use super::{Forward, Weights};
@@ -75,10 +75,17 @@ impl TextTower {
         })
     }
 
-    pub(super) fn check(&self, ids: &TokenIds) -> Result<()> {
+    /// Token ids as a tensor on `device`.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where there are none, or of another length than this tower's, or one is not in the vocabulary.
+    pub fn input(&self, ids: &TokenIds, device: &Device) -> Result<Tensor<2, Int>> {
         let [length, _] = self.embeddings.position_embedding.weight.dims();
         let [vocab, _] = self.embeddings.token_embedding.weight.dims();
-        ids.check(length, vocab)
+        ids.check(length, vocab)?;
+        let numbers: Vec<i32> = ids.data().iter().map(|id| *id as i32).collect();
+        let data = TensorData::new(numbers, [ids.batch(), ids.length()]);
+        Ok(Tensor::from_data(data, device))
     }
 
     /// Token ids (B, T), padding included, each below V.

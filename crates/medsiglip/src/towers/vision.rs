@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Tensor, module};
+use burn::tensor::{Device, Tensor, TensorData, module};
 
 use super::layers::{LayerNorm, Layers, Linear, Mlp, split_heads};
 use super::text::Table;
@@ -95,8 +95,20 @@ impl VisionTower {
         })
     }
 
-    pub(super) fn check(&self, pixels: &PixelValues) -> Result<()> {
-        pixels.check(self.size)
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.embeddings.position_embedding.weight.val().device()
+    }
+
+    /// Pixel values as a tensor on `device`.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where there are none, or of another size than this tower's.
+    pub fn input(&self, pixels: &PixelValues, device: &Device) -> Result<Tensor<4>> {
+        pixels.check(self.size)?;
+        let shape = [pixels.batch(), 3, self.size, self.size];
+        let data = TensorData::new(pixels.data().to_vec(), shape);
+        Ok(Tensor::from_data(data, device))
     }
 
     /// Pixel values (B, 3, size, size).

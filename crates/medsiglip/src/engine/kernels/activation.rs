@@ -7,7 +7,7 @@ use pulp::Simd;
 ///
 /// Cephes' `expf`: x = n ln 2 + r, a polynomial of degree 6 in r, then n into the exponent bits.
 #[inline(always)]
-pub(super) fn exp<S: Simd>(x: f32) -> f32 {
+pub(crate) fn exp<S: Simd>(x: f32) -> f32 {
     /// 1.5 * 2^23: adding it rounds to an integer that stands in the low bits.
     const ROUND: f32 = 12_582_912.0;
     /// ln 2 in two parts: the first has few bits, so that n times it is exact.

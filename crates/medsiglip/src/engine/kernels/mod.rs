@@ -14,6 +14,8 @@ mod product;
 #[cfg(test)]
 mod reference;
 
+#[cfg(feature = "towers")]
+pub(crate) use activation::exp;
 pub(super) use attention::{Heads, attention, pool};
 pub(super) use layer_norm::layer_norm;
 pub(super) use linear::{Then, linear};
