@@ -83,6 +83,9 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// Training has come to numbers that are none.
+    #[error("{0}")]
+    Diverged(String),
     /// The work was interrupted by the caller.
     #[error("interrupted")]
     Interrupted,
@@ -108,6 +111,7 @@ impl Error {
             Self::Gated { .. } => "GATED_REPOSITORY",
             Self::Io { .. } => "IO_ERROR",
             Self::OutOfMemory { .. } => "OUT_OF_MEMORY",
+            Self::Diverged(_) => "DIVERGED",
             Self::Interrupted => "INTERRUPTED",
         }
     }

@@ -25,6 +25,7 @@
 //! Dh head size (72), F MLP width (4304), L depth (27), C classes, V vocabulary (32000).
 
 mod error;
+mod folder;
 mod named;
 
 pub mod image;
@@ -38,6 +39,12 @@ pub mod towers;
 pub mod model;
 pub mod embedding;
 pub mod zero_shot;
+#[cfg(feature = "train")]
+pub mod metrics;
+#[cfg(feature = "train")]
+pub mod dataset;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use config::Config;
 pub use error::{Error, Result};

@@ -220,6 +220,13 @@ impl Model {
         &*self.encoder
     }
 
+    /// Runs on other towers, for example those in training; with `logit`, also with another temperature and bias.
+    #[cfg(feature = "train")]
+    pub(crate) fn replace_encoder(&mut self, encoder: Box<dyn Encoder>, logit: Option<Logit>) {
+        self.encoder = encoder;
+        self.logit = logit.or(self.logit);
+    }
+
     /// Token ids of `texts`, and the indices of texts that were too long and lost their end.
     ///
     /// # Errors

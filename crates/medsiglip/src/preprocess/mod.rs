@@ -97,6 +97,17 @@ impl PixelValues {
         &self.data
     }
 
+    /// Some of its pictures.
+    #[cfg(feature = "train")]
+    pub(crate) fn rows(&self, rows: std::ops::Range<usize>) -> Self {
+        let each = 3 * self.size * self.size;
+        Self {
+            batch: rows.len(),
+            size: self.size,
+            data: self.data[rows.start * each..rows.end * each].to_vec(),
+        }
+    }
+
     /// Whether there is a picture at all and a tower of `size` pixels can take it.
     pub(crate) fn check(&self, size: usize) -> Result<()> {
         if self.batch == 0 {
@@ -229,6 +240,24 @@ impl Preprocessor {
         } else {
             view
         })
+    }
+
+    /// The 8-bit samples that float pixels of this preprocessor came from: RGB, (B, size, size, 3).
+    pub fn samples(&self, pixels: &PixelValues) -> Vec<u8> {
+        let plane = pixels.size() * pixels.size();
+        let mut samples = vec![0; pixels.data().len()];
+        let pictures = pixels.data().chunks_exact(3 * plane);
+        for (picture, samples) in pictures.zip(samples.chunks_exact_mut(3 * plane)) {
+            for (channel, table) in self.levels.iter().enumerate() {
+                // Levels lie evenly between the first and the last.
+                let (first, last) = (table[0], table[255]);
+                for (place, x) in picture[channel * plane..][..plane].iter().enumerate() {
+                    let level = (x - first) / (last - first) * 255.0;
+                    samples[3 * place + channel] = level.round() as u8;
+                }
+            }
+        }
+        samples
     }
 
     /// The picture as float pixels, (1, 3, size, size).

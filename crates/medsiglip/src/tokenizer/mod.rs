@@ -6,6 +6,8 @@ mod hf_fast;
 mod hf_slow;
 mod open_clip;
 mod sentence_piece;
+#[cfg(feature = "train")]
+mod train;
 mod vocabulary;
 
 use std::fs::File;
@@ -15,6 +17,8 @@ use std::sync::OnceLock;
 
 pub use canonicalize::Canonicalizer;
 use canonicalize::canonicalize_text;
+#[cfg(feature = "train")]
+pub use train::{TokenizerOptions, TrainedTokenizer};
 
 use crate::{Error, Result};
 use hf_fast::HfFast;
@@ -57,6 +61,17 @@ impl TokenIds {
             length,
             data,
         })
+    }
+
+    /// The texts of these rows.
+    #[cfg(feature = "train")]
+    pub(crate) fn select(&self, rows: &[usize]) -> Self {
+        let ids = |row: &usize| &self.data[row * self.length..][..self.length];
+        Self {
+            batch: rows.len(),
+            length: self.length,
+            data: rows.iter().flat_map(ids).copied().collect(),
+        }
     }
 
     /// Number of texts, B.

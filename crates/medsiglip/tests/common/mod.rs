@@ -36,6 +36,10 @@ impl Golden {
         Self(file.tensors().into_iter().map(array).collect())
     }
 
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     pub fn get(&self, name: &str) -> &[f32] {
         &self.0[name].1
     }

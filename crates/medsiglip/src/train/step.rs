@@ -1,0 +1,255 @@
+//! One step's loss and gradients: pairs of pictures and texts through both towers, and back.
+//!
+//! All texts are negatives of all pictures of a batch, however few of them go through a tower at once: first the
+//! embeddings of all micro-batches, without gradients; then the loss and its gradients with respect to the embeddings;
+//! then one micro-batch after the other again, with these as the gradient of its output (Gao et al., arXiv 2101.06983).
+//! A batch that is one micro-batch goes through once.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::loss::{Logit, LossGradients, Pictures, Texts, sigmoid_loss};
+use crate::model::Keep;
+use crate::preprocess::PixelValues;
+use crate::tokenizer::TokenIds;
+use crate::towers::Siglip;
+use crate::{Error, Result};
+
+/// A batch of pairs: text i belongs to picture i.
+#[derive(Debug, Clone)]
+pub struct Pairs {
+    /// (n, 3, size, size).
+    pub pixels: PixelValues,
+    /// (n, T).
+    pub tokens: TokenIds,
+    /// (n): keys of the texts that are true of each picture, as many for each; -1 where there are fewer.
+    pub true_of: Vec<Vec<i32>>,
+    /// (n): key of each text.
+    pub keys: Vec<i32>,
+}
+
+/// How a batch is cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut {
+    /// Pictures, or texts, that go through a tower at once.
+    pub micro_batch: usize,
+    /// Pairs of which logits are held at once, squared.
+    pub loss_block: usize,
+}
+
+/// The loss of a batch and the gradients of the model's parameters.
+pub struct StepGradients {
+    /// Mean over the pictures.
+    pub loss: f64,
+    /// By parameter.
+    pub gradients: GradientsParams,
+}
+
+/// The sigmoid loss of `pairs` and its gradients. `model` is on an autodiff device.
+///
+/// A text that stands several times in a batch goes through its tower once.
+///
+/// # Errors
+/// `BAD_ARGUMENT` where pictures, texts and keys differ in number, or do not fit the towers; `UNSUPPORTED` where the
+/// model has no text tower or no pooling head.
+pub fn sigmoid_step(model: &Siglip, pairs: &Pairs, cut: Cut) -> Result<StepGradients> {
+    let n = pairs.pixels.batch();
+    let each = pairs.true_of.first().map_or(0, Vec::len);
+    let even = pairs.true_of.iter().all(|keys| keys.len() == each);
+    if pairs.tokens.batch() != n || pairs.keys.len() != n || pairs.true_of.len() != n || !even {
+        return Err(Error::BadArgument(format!(
+            "a batch of pairs: expected {n} texts and keys for {n} pictures, got {} and {}",
+            pairs.tokens.batch(),
+            pairs.keys.len()
+        )));
+    }
+    let step = Step::new(model, pairs, cut)?;
+    if step.parts.len() == 2 {
+        let outputs = step.outputs(model, &step.device)?;
+        let loss = step.loss(&outputs);
+        let surrogate = step.surrogate(&outputs, 0, &loss) + step.logit_surrogate(&loss);
+        let gradients = GradientsParams::from_grads(surrogate.backward(), model);
+        return step.finish(&loss, gradients);
+    }
+    let frozen = model.valid();
+    let outputs = step.outputs(&frozen, &step.device.clone().without_autodiff())?;
+    let loss = step.loss(&outputs);
+    let mut all = GradientsAccumulator::new();
+    for (index, part) in step.parts.iter().enumerate() {
+        let output = [step.forward(model, part, &step.device)?];
+        let mut surrogate = step.surrogate(&output, index, &loss);
+        if index == 0 {
+            surrogate = surrogate + step.logit_surrogate(&loss);
+        }
+        let gradients = GradientsParams::from_grads(surrogate.backward(), model);
+        all.accumulate(model, gradients);
+    }
+    step.finish(&loss, all.grads())
+}
+
+/// What goes through a tower at once.
+enum Part {
+    Pictures(Range<usize>),
+    /// Of the texts that differ.
+    Texts(Range<usize>),
+}
+
+struct Step<'a> {
+    model: &'a Siglip,
+    pairs: &'a Pairs,
+    device: Device,
+    loss_block: usize,
+    /// Rows of the texts that differ.
+    texts: Vec<usize>,
+    /// (n, texts): one where a pair has this text.
+    which: Tensor<2>,
+    parts: Vec<Part>,
+}
+
+impl<'a> Step<'a> {
+    fn new(model: &'a Siglip, pairs: &'a Pairs, cut: Cut) -> Result<Self> {
+        let device = model.vision_model.device();
+        let n = pairs.pixels.batch();
+        let (texts, which) = distinct(&pairs.tokens);
+        let mut numbers = vec![0.0; n * texts.len()];
+        for (pair, text) in which.iter().enumerate() {
+            numbers[pair * texts.len() + text] = 1.0;
+        }
+        let inner = device.clone().without_autodiff();
+        let which = Tensor::from_data(TensorData::new(numbers, [n, texts.len()]), &inner);
+        let at_once = cut.micro_batch.max(1);
+        let cut_at = move |length: usize| {
+            (0..length)
+                .step_by(at_once)
+                .map(move |first| first..length.min(first + at_once))
+        };
+        let pictures = cut_at(n).map(Part::Pictures);
+        let parts = pictures
+            .chain(cut_at(texts.len()).map(Part::Texts))
+            .collect();
+        Ok(Self {
+            model,
+            pairs,
+            device,
+            loss_block: cut.loss_block,
+            texts,
+            which,
+            parts,
+        })
+    }
+
+    /// Embeddings of a part, not normalised.
+    fn forward(&self, model: &Siglip, part: &Part, device: &Device) -> Result<Tensor<2>> {
+        let missing = |what| Error::Unsupported(format!("training on pairs needs {what}"));
+        let forward = match part {
+            Part::Pictures(rows) => {
+                let pixels = self.pairs.pixels.rows(rows.clone());
+                let pixels = model.vision_model.input(&pixels, device)?;
+                model.vision_model.forward(pixels, Keep::default())
+            }
+            Part::Texts(rows) => {
+                let tower = model.text_model.as_ref();
+                let tower = tower.ok_or_else(|| missing("a model with a text tower"))?;
+                let ids = self.pairs.tokens.select(&self.texts[rows.clone()]);
+                tower.forward(tower.input(&ids, device)?, Keep::default())
+            }
+        };
+        forward
+            .pooled
+            .ok_or_else(|| missing("a vision tower with a pooling head"))
+    }
+
+    fn outputs(&self, model: &Siglip, device: &Device) -> Result<Vec<Tensor<2>>> {
+        self.parts
+            .iter()
+            .map(|part| self.forward(model, part, device))
+            .collect()
+    }
+
+    /// The loss of all outputs.
+    fn loss(&self, outputs: &[Tensor<2>]) -> LossGradients {
+        let side = |texts: bool| {
+            let of_side = self.parts.iter().zip(outputs);
+            let of_side = of_side.filter(|(part, _)| matches!(part, Part::Texts(_)) == texts);
+            let rows = of_side.map(|(_, output)| output.clone().without_autodiff());
+            Tensor::cat(rows.collect(), 0)
+        };
+        let inner = self.device.clone().without_autodiff();
+        let true_of = self.pairs.true_of.concat();
+        let n = self.pairs.keys.len();
+        let keys = TensorData::new(true_of.clone(), [n, true_of.len() / n]);
+        let images = Pictures {
+            pooled: side(false),
+            keys: Tensor::from_data(keys, &inner),
+        };
+        let texts = Texts {
+            pooled: self.which.clone().matmul(side(true)),
+            keys: Tensor::from_data(&self.pairs.keys[..], &inner),
+        };
+        let [scale, bias] = self.logit().map(|value| value.without_autodiff());
+        let mut loss = sigmoid_loss(&images, &texts, &Logit { scale, bias }, n, self.loss_block);
+        loss.texts = self.which.clone().transpose().matmul(loss.texts);
+        loss
+    }
+
+    fn logit(&self) -> [Tensor<1>; 2] {
+        // A model with a text tower, which the forward pass has asked for, has both.
+        [&self.model.logit_scale, &self.model.logit_bias]
+            .map(|p| p.as_ref().expect("both belong to the text tower").val())
+    }
+
+    /// Something whose gradient is that of the loss, for the outputs of the parts from number `first` on.
+    fn surrogate(&self, outputs: &[Tensor<2>], first: usize, loss: &LossGradients) -> Tensor<1> {
+        let parts = self.parts[first..].iter().zip(outputs);
+        let terms = parts.map(|(part, output)| {
+            let gradient = match part {
+                Part::Pictures(rows) => loss.images.clone().slice([rows.clone()]),
+                Part::Texts(rows) => loss.texts.clone().slice([rows.clone()]),
+            };
+            (output.clone() * constant(gradient, output)).sum()
+        });
+        terms.reduce(|a, b| a + b).expect("at least one part")
+    }
+
+    fn logit_surrogate(&self, loss: &LossGradients) -> Tensor<1> {
+        let [scale, bias] = self.logit();
+        let of = |value: Tensor<1>, gradient: &Tensor<1>| {
+            let gradient = constant(gradient.clone(), &value);
+            value * gradient
+        };
+        of(scale, &loss.scale) + of(bias, &loss.bias)
+    }
+
+    fn finish(&self, loss: &LossGradients, gradients: GradientsParams) -> Result<StepGradients> {
+        let loss = f64::from(loss.loss.clone().into_scalar::<f32>());
+        Ok(StepGradients { loss, gradients })
+    }
+}
+
+/// `values`, to be multiplied with `like`, which is tracked.
+pub(super) fn constant<const D: usize>(values: Tensor<D>, like: &Tensor<D>) -> Tensor<D> {
+    let values = Tensor::from_inner(values);
+    match like.device().gradient_checkpointing_strategy() {
+        Some(strategy) => values.with_gradient_checkpointing_strategy(strategy),
+        None => values,
+    }
+}
+
+/// The rows of `tokens` that differ, in the order of their first place, and for every row which of these it is.
+fn distinct(tokens: &TokenIds) -> (Vec<usize>, Vec<usize>) {
+    let mut seen = HashMap::new();
+    let mut rows = Vec::new();
+    let ids = tokens.data().chunks_exact(tokens.length());
+    let which = ids.enumerate().map(|(row, ids)| {
+        *seen.entry(ids).or_insert_with(|| {
+            rows.push(row);
+            rows.len() - 1
+        })
+    });
+    let which = which.collect();
+    (rows, which)
+}

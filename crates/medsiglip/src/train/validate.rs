@@ -1,0 +1,157 @@
+//! Zero-shot AUROC on held-out pictures, by the same code as `classify`.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::TaskConfig;
+use super::data::Data;
+use crate::dataset::Side;
+use crate::embedding::Embeddings;
+use crate::metrics::{Estimate, auroc, bootstrap, macro_auroc};
+use crate::model::Model;
+use crate::zero_shot::{PromptSet, ZeroShot};
+use crate::{Error, Result};
+
+/// A task with its examples.
+pub struct Task {
+    /// Its name.
+    pub name: String,
+    source: usize,
+    prompts: PromptSet,
+    /// The number of the class of every example of the source; `None` where it is none of the task's.
+    truth: Vec<Option<usize>>,
+    /// Classes that count as positive together.
+    positive: Vec<usize>,
+}
+
+/// What a task gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskResult {
+    /// The task.
+    pub task: String,
+    /// Pictures.
+    pub images: usize,
+    /// AUROC with its 95 % interval; absent where a class is missing.
+    pub auroc: Option<Estimate>,
+    /// Share of pictures whose class is the one with the highest score.
+    pub accuracy: f64,
+}
+
+impl Task {
+    /// A task of `config` on `data`.
+    ///
+    /// # Errors
+    /// `BAD_CONFIG` where a class is none of the prompt set's; as of [`TaskConfig::prompt_set`].
+    pub fn new(config: &TaskConfig, data: &Data, base: &Path) -> Result<Self> {
+        let prompts = config.prompt_set(base)?;
+        let class = |label: &String| {
+            let known = prompts.classes.iter().position(|c| c.label == *label);
+            known.ok_or_else(|| {
+                Error::BadConfig(format!(
+                    "task {}: the prompt set {} has no class {label}",
+                    config.name, config.prompts
+                ))
+            })
+        };
+        let of_value: HashMap<&str, usize> = config
+            .classes
+            .iter()
+            .map(|(value, label)| Ok((value.as_str(), class(label)?)))
+            .collect::<Result<_>>()?;
+        let positive = config.positive.iter().map(class).collect::<Result<_>>()?;
+        let sources = data.pictures.sources();
+        let source = sources.iter().position(|s| s.config.name == config.source);
+        let source = source.ok_or_else(|| {
+            Error::BadConfig(format!("task {}: no source {}", config.name, config.source))
+        })?;
+        let value = |labels: &std::collections::BTreeMap<String, String>| {
+            of_value.get(labels.get(&config.label)?.as_str()).copied()
+        };
+        let examples = sources[source].examples.iter();
+        let truth: Vec<_> = examples.map(|example| value(&example.labels)).collect();
+        if truth.iter().all(Option::is_none) {
+            return Err(Error::BadConfig(format!(
+                "task {}: no example of source {} has one of its classes in column {}; is the column among the source's labels?",
+                config.name, config.source, config.label
+            )));
+        }
+        Ok(Self {
+            name: config.name.clone(),
+            source,
+            prompts,
+            truth,
+            positive,
+        })
+    }
+
+    /// The result on a side's pictures.
+    ///
+    /// # Errors
+    /// As of [`ZeroShot::new`] and of the loader.
+    pub fn run(&self, model: &Model, data: &Data, side: Side, batch: usize) -> Result<TaskResult> {
+        let places = data.on_side(self.source, side).into_iter();
+        let list = places.filter(|place| self.truth[*place].is_some());
+        let list: Vec<_> = list.map(|place| (self.source, place)).collect();
+        let zero_shot = ZeroShot::new(model, self.prompts.clone())?;
+        let (mut shares, mut places) = (Vec::new(), Vec::new());
+        for batch in data.in_order(list, batch)? {
+            let batch = batch?;
+            let embeddings: Embeddings = model.encode_images(&batch.pixels)?;
+            for scores in zero_shot.scores(&embeddings)? {
+                shares.push(
+                    scores
+                        .iter()
+                        .map(|s| f64::from(s.softmax))
+                        .collect::<Vec<_>>(),
+                );
+            }
+            places.extend(batch.places);
+        }
+        let truth: Vec<usize> = places.iter().filter_map(|p| self.truth[*p]).collect();
+        let right = shares.iter().zip(&truth).filter(|(row, truth)| {
+            row.iter()
+                .enumerate()
+                .all(|(i, share)| i == **truth || *share < row[**truth])
+        });
+        let accuracy = right.count() as f64 / truth.len().max(1) as f64;
+        let measure = |at: &[usize]| self.measure(at, &shares, &truth);
+        Ok(TaskResult {
+            task: self.name.clone(),
+            images: places.len(),
+            auroc: bootstrap(&self.groups(data, &places), 0, measure),
+            accuracy,
+        })
+    }
+
+    fn measure(&self, at: &[usize], shares: &[Vec<f64>], truth: &[usize]) -> Option<f64> {
+        let truth: Vec<usize> = at.iter().map(|i| truth[*i]).collect();
+        if self.positive.is_empty() {
+            let rows: Vec<_> = at.iter().map(|i| shares[*i].clone()).collect();
+            return macro_auroc(&rows, &truth, self.prompts.classes.len());
+        }
+        let sum = |row: &Vec<f64>| self.positive.iter().map(|class| row[*class]).sum();
+        let scores: Vec<f64> = at.iter().map(|i| sum(&shares[*i])).collect();
+        let positive: Vec<bool> = truth.iter().map(|t| self.positive.contains(t)).collect();
+        auroc(&scores, &positive)
+    }
+
+    /// Which examples stand or fall together: those of one group.
+    fn groups(&self, data: &Data, places: &[usize]) -> Vec<usize> {
+        let examples = &data.pictures.sources()[self.source].examples;
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let mut next = 0;
+        let mut new = || {
+            next += 1;
+            next - 1
+        };
+        places
+            .iter()
+            .map(|place| match &examples[*place].group {
+                Some(group) => *numbers.entry(group).or_insert_with(&mut new),
+                None => new(),
+            })
+            .collect()
+    }
+}

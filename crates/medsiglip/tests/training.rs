@@ -1,0 +1,164 @@
+//! Training beside transformers and torch: `scripts/make_training_golden.py`.
+#![cfg(feature = "train")]
+
+mod common;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
+use medsiglip::checkpoint::{Checkpoint, ModelSource, OpenOptions};
+use medsiglip::preprocess::PixelValues;
+use medsiglip::tokenizer::TokenIds;
+use medsiglip::towers::{Siglip, params};
+use medsiglip::train::optimizer::{Optimizer, OptimizerConfig};
+use medsiglip::train::step::{Cut, Pairs, sigmoid_step};
+
+use common::Golden;
+
+const BATCH: usize = 6;
+const WHOLE: Cut = Cut {
+    micro_batch: BATCH,
+    loss_block: BATCH,
+};
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
+}
+
+fn tiny(device: &Device) -> Siglip {
+    let source = ModelSource::Local(data().join("tiny"));
+    let checkpoint = Checkpoint::open(&source, &OpenOptions::default()).unwrap();
+    Siglip::load(&checkpoint, device).unwrap()
+}
+
+/// The integers of the script, 0..2^24.
+fn numbers(count: usize, seed: u64) -> impl Iterator<Item = u32> {
+    (0..count as u64).map(move |k| (k + seed * 1_000_003).wrapping_mul(2_654_435_761) as u32 >> 8)
+}
+
+fn batch(step: u64) -> Pairs {
+    let pixels = numbers(BATCH * 3 * 56 * 56, step);
+    let pixels = pixels.map(|x| x as f32 / (1 << 23) as f32 - 1.0).collect();
+    let ids = numbers(BATCH * 64, 1000 + step).map(|x| x % 640).collect();
+    Pairs {
+        pixels: PixelValues::new(BATCH, 56, pixels).unwrap(),
+        tokens: TokenIds::new(BATCH, 64, ids).unwrap(),
+        true_of: (0..BATCH as i32).map(|i| vec![i]).collect(),
+        keys: (0..BATCH as i32).collect(),
+    }
+}
+
+/// Gradients by parameter.
+struct Values<'a> {
+    gradients: &'a GradientsParams,
+    values: HashMap<ParamId, Vec<f32>>,
+}
+
+impl ModuleVisitor for Values<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            let values = gradient.into_data().try_to_vec().unwrap();
+            self.values.insert(param.id, values);
+        }
+    }
+}
+
+fn by_name(model: &Siglip, gradients: &GradientsParams) -> HashMap<String, Vec<f32>> {
+    let mut values = Values {
+        gradients,
+        values: HashMap::new(),
+    };
+    model.visit(&mut values);
+    let named = params::list(model).into_iter();
+    named
+        .map(|p| (p.name, values.values.remove(&p.id).unwrap()))
+        .collect()
+}
+
+/// The distance of `got` from `want`, relative to the length of `want`.
+fn distance(got: &[f32], want: &[f32]) -> f64 {
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    assert_eq!(got.len(), want.len());
+    let off: f64 = got.iter().zip(want).map(|(g, w)| square(g - w)).sum();
+    let length: f64 = want.iter().map(|w| square(*w)).sum();
+    (off / length.max(1e-30)).sqrt()
+}
+
+#[test]
+fn every_gradient_equals_transformers() {
+    let golden = Golden::open(&data().join("golden/training.safetensors"));
+    let model = tiny(&Device::flex().autodiff());
+    let step = sigmoid_step(&model, &batch(0), WHOLE).unwrap();
+    let want = f64::from(golden.get("losses")[0]);
+    assert!(
+        (step.loss - want).abs() <= 1e-6 * want,
+        "{} {want}",
+        step.loss
+    );
+    let gradients = by_name(&model, &step.gradients);
+    assert_eq!(gradients.len(), golden.names().count() - 1);
+    for (name, got) in gradients {
+        // The keys' bias moves all scores of a query alike: its gradient is zero, but for rounding.
+        let zero = name.ends_with("k_proj.bias");
+        let distance = distance(&got, golden.get(&name));
+        assert!(zero || distance <= 1e-4, "{name}: {distance}");
+    }
+}
+
+#[test]
+fn twenty_steps_equal_torchs() {
+    let golden = Golden::open(&data().join("golden/training.safetensors"));
+    let config = OptimizerConfig {
+        lr: 1e-3,
+        betas: [0.9, 0.95],
+        eps: 1e-8,
+        weight_decay: 0.1,
+        clip: None,
+        ..OptimizerConfig::default()
+    };
+    let (mut optimizer, mut model) =
+        Optimizer::new(&config, tiny(&Device::flex().autodiff())).unwrap();
+    for (number, want) in golden.get("losses").iter().enumerate() {
+        let step = sigmoid_step(&model, &batch(number as u64), WHOLE).unwrap();
+        let want = f64::from(*want);
+        assert!(
+            (step.loss - want).abs() <= 1e-4 * want,
+            "step {number}: {} {want}",
+            step.loss
+        );
+        (model, _) = optimizer.step(1e-3, model, step.gradients);
+    }
+}
+
+#[test]
+fn accumulated_equals_one_big_batch_and_a_repeated_text_counts_for_each_of_its_pairs() {
+    let mut pairs = batch(3);
+    let ids = pairs.tokens.data();
+    let ids: Vec<u32> = [&ids[..64 * 4], &ids[..64], &ids[64 * 2..64 * 3]].concat();
+    pairs.tokens = TokenIds::new(BATCH, 64, ids).unwrap();
+    pairs.keys = vec![0, 1, 2, 3, 0, 2];
+    pairs.true_of = [[0, 1], [1, -1], [2, -1], [3, 0], [0, -1], [2, 3]]
+        .map(Vec::from)
+        .into();
+    let device = Device::flex().autodiff();
+    let model = tiny(&device);
+    let whole = sigmoid_step(&model, &pairs, WHOLE).unwrap();
+    let want = by_name(&model, &whole.gradients);
+    let checkpointed = tiny(&device.gradient_checkpointing());
+    for (model, micro_batch) in [(&model, 1), (&model, 4), (&checkpointed, BATCH)] {
+        let cut = Cut {
+            micro_batch,
+            loss_block: 2,
+        };
+        let step = sigmoid_step(model, &pairs, cut).unwrap();
+        assert!((step.loss - whole.loss).abs() <= 1e-6 * whole.loss);
+        for (name, got) in by_name(model, &step.gradients) {
+            let zero = name.ends_with("k_proj.bias");
+            let distance = distance(&got, &want[&name]);
+            assert!(zero || distance <= 1e-5, "{name}: {distance}");
+        }
+    }
+}
