@@ -14,6 +14,8 @@ mod parallel;
 mod journal;
 mod output;
 mod progress;
+#[cfg(feature = "train")]
+mod tensorboard;
 mod messages;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +42,8 @@ fn dispatch(cli: Cli) -> messages::Result<Exit> {
         Command::Classify(args) => commands::classify::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
+        #[cfg(feature = "train")]
+        Command::Train(args) => commands::train::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }

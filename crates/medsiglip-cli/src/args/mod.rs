@@ -60,6 +60,8 @@ pub enum Command {
     Classify(ClassifyArgs),
     Inspect(InspectArgs),
     Convert(ConvertArgs),
+    #[cfg(feature = "train")]
+    Train(TrainArgs),
     Bench(BenchArgs),
     Completions(CompletionsArgs),
 }
@@ -204,6 +206,32 @@ pub struct ConvertArgs {
     pub max_shard_size: Option<NonZeroU64>,
 }
 
+/// Train a model on pairs of pictures and texts.
+///
+/// CONFIG says what is trained on what; configs/train has examples, with a comment on every key. The run's folder gets
+/// checkpoints, a log of every step, TensorBoard's events, and at the end the trained model, as transformers reads it.
+#[cfg(feature = "train")]
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct TrainArgs {
+    /// The configuration, a TOML file
+    #[arg(value_name = "CONFIG")]
+    pub config: PathBuf,
+    /// The run's folder [default: runs/NAME, after CONFIG's name]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// Go on from the newest checkpoint in the run's folder: the losses are those of a run without interruption
+    #[arg(long)]
+    pub resume: bool,
+    /// Train nothing: tell what would be trained on what and with how much memory, and write the first batch as the model
+    /// sees it to dry_run.png in the run's folder, its captions to dry_run.txt
+    #[arg(long, conflicts_with = "resume")]
+    pub dry_run: bool,
+    /// Where to train
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::from_str)]
+    pub device: Device,
+}
+
 /// Measure how fast this machine runs a model.
 ///
 /// The towers, decoding, and the start of the program, each as a median with its spread; the towers also as a share
@@ -240,7 +268,8 @@ pub struct CompletionsArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct SourceArgs {
-    /// A folder, a big_vision .npz file, or a hub id: owner/name or owner/name@revision
+    /// A folder, a big_vision .npz file, a hub id (owner/name or owner/name@revision), for example
+    /// google/medsiglip-448, or medsiglip-mini: the small model that is compiled in, a demonstration and no MedSigLIP
     #[arg(long, value_name = "MODEL", env = "MEDSIGLIP_MODEL", default_value = DEFAULT_MODEL)]
     pub model: ModelSource,
     /// A second checkpoint that gives the pooling head and text tower that the first one lacks
@@ -431,9 +460,22 @@ impl SourceArgs {
     }
 }
 
+impl SourceArgs {
+    /// Says so where the model is the small one that is compiled in.
+    pub fn tell_default(&self) {
+        if self.model == ModelSource::Mini {
+            messages::note(
+                "note: the model is medsiglip-mini, a small demonstration trained on some 1,200 public pictures, and no \
+                 MedSigLIP: for that, --model google/medsiglip-448",
+            );
+        }
+    }
+}
+
 impl ModelArgs {
     /// Loads the model.
     pub fn load(&self, pixels: &PixelArgs, texts: &TextArgs) -> medsiglip::Result<Model> {
+        self.source.tell_default();
         let options = LoadOptions {
             checkpoint: self.source.open_options(),
             recipe: pixels.recipe,

@@ -33,6 +33,7 @@ pub fn run(args: &BenchArgs) -> Result<Exit> {
     if let Some(picture) = &args.first_score {
         return cold_start::first_score(args, &options(args), picture);
     }
+    args.model.source.tell_default();
     let model = Model::load(&args.model.source.model, &options(args))?;
     let threads = args.model.decode_threads();
     let about = about(args, &model);

@@ -16,6 +16,7 @@ use crate::{batches, progress};
 /// Writes the folder.
 pub fn run(args: &ConvertArgs) -> Result<Exit> {
     refuse_full(&args.output)?;
+    args.source.tell_default();
     let checkpoint = Checkpoint::open(&args.source.model, &args.source.open_options())?;
     batches::stop_on_ctrl_c();
     let options = SaveOptions {

@@ -8,3 +8,7 @@ pub mod bench;
 pub mod completions;
 mod drift;
 mod picture;
+#[cfg(feature = "train")]
+pub mod train;
+#[cfg(feature = "train")]
+mod dry_run;

@@ -1,6 +1,6 @@
 //! `classify`: scores, their forms, and that nobody takes them for a diagnosis.
 
-use crate::folder::Folder;
+use crate::folder::{Folder, answer};
 
 const LABELS: [&str; 2] = ["--labels", "a normal scan, a fracture,a mass"];
 
@@ -100,4 +100,23 @@ fn published_tasks_score_every_class() {
         .run(&["classify", "scans", "--task", "cxr_findings"])
         .expect(0);
     assert!(answer.json()[0]["scores"].as_array().unwrap().len() > 1);
+}
+
+#[test]
+fn without_a_model_the_small_one_answers_and_says_what_it_is() {
+    let folder = Folder::with_pictures(1);
+    for task in ["cxr_pneumonia", "diabetic_retinopathy", "lung_histology"] {
+        let mut command = folder.command(&["classify", "scans", "--task", task]);
+        command
+            .env_remove("MEDSIGLIP_MODEL")
+            .env("XDG_CACHE_HOME", folder.path("cache"));
+        let answer = answer(command.output().unwrap()).expect(0);
+        assert_eq!(answer.json()[0]["provenance"]["model"], "medsiglip-mini");
+        assert!(answer.stderr.contains("no MedSigLIP"), "{}", answer.stderr);
+    }
+    assert!(
+        folder
+            .path("cache/medsiglip/medsiglip-mini/config.json")
+            .is_file()
+    );
 }

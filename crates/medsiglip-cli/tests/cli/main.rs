@@ -14,3 +14,5 @@ mod resume;
 mod classify;
 mod inspect;
 mod bench;
+#[cfg(feature = "train")]
+mod train;

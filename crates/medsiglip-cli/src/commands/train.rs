@@ -1,0 +1,247 @@
+//! `train`: a configuration to a model's folder.
+
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use medsiglip::Error;
+use medsiglip::dataset::Side;
+use medsiglip::train::config::{Places, TrainConfig};
+use medsiglip::train::run::{Event, RunOptions, StepReport, train};
+use medsiglip::train::state;
+use medsiglip::train::validate::TaskResult;
+
+use super::dry_run;
+use crate::args::TrainArgs;
+use crate::messages::{self, Exit, Failure, Result};
+use crate::tensorboard::EventWriter;
+use crate::{batches, progress};
+
+/// Time between two lines about steps where there is no terminal.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+
+/// Trains.
+pub fn run(args: &TrainArgs) -> Result<Exit> {
+    let config = TrainConfig::open(&args.config)?;
+    let output = output(args);
+    fs::create_dir_all(&output).map_err(|e| Failure::io("create", &output, e))?;
+    let places = Places::of(&output);
+    let options = RunOptions {
+        base: args.config.parent().unwrap_or(Path::new("")),
+        output: &output,
+        resume: args.resume,
+        device: args.device,
+        stop: batches::is_stopped,
+    };
+    if args.dry_run {
+        return dry_run::run(&config, &options);
+    }
+    let mut records = Records::open(&places, args.resume)?;
+    batches::stop_on_ctrl_c();
+    let mut display = Display::new();
+    let trained = train(&config, &options, &mut |event| {
+        display.show(event);
+        records.add(event)
+    });
+    display.finish();
+    match trained {
+        Err(Error::Interrupted) => {
+            messages::say(format_args!(
+                "stopped: go on with --resume --output {}",
+                output.display()
+            ));
+            Ok(Exit::Interrupted)
+        }
+        trained => {
+            trained?;
+            messages::note(format_args!("wrote {}", places.model().display()));
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn output(args: &TrainArgs) -> PathBuf {
+    args.output.clone().unwrap_or_else(|| {
+        let name = args.config.file_stem().unwrap_or("run".as_ref());
+        Path::new("runs").join(name)
+    })
+}
+
+/// What stays of a run: `log.jsonl`, and the same numbers for TensorBoard.
+struct Records {
+    log: fs::File,
+    path: PathBuf,
+    board: EventWriter,
+}
+
+impl Records {
+    /// Those of a new run, or of one that goes on: what it did after its last checkpoint, it will do again.
+    fn open(places: &Places, resume: bool) -> Result<Self> {
+        let path = places.log();
+        let (kept, done) = match state::begin(places, resume)? {
+            Some(checkpoint) => {
+                let done = state::progress(&checkpoint)?.step;
+                (kept(&path, done)?, done)
+            }
+            None => (Vec::new(), 0),
+        };
+        let written = tempfile::NamedTempFile::new_in(&places.run)
+            .and_then(|mut file| file.write_all(&kept).map(|()| file))
+            .and_then(|file| file.persist(&path).map_err(|e| e.error));
+        written.map_err(|e| Failure::io("write", &path, e))?;
+        let log = OpenOptions::new().append(true).open(&path);
+        Ok(Self {
+            log: log.map_err(|e| Failure::io("write", &path, e))?,
+            path,
+            board: EventWriter::create(&places.tensorboard(), done)?,
+        })
+    }
+
+    fn add(&mut self, event: &Event) -> medsiglip::Result<()> {
+        let mut line = serde_json::to_string(event).expect("plain fields");
+        line.push('\n');
+        let written = self.log.write_all(line.as_bytes());
+        written.map_err(|e| Error::io("write", &self.path, e))?;
+        match event {
+            Event::Warning { .. } | Event::Note { .. } => Ok(()),
+            Event::Step(report) => self.board.scalars(report.step, &of_step(report)),
+            Event::Measured {
+                step,
+                side,
+                results,
+            } => self.board.scalars(*step, &of_results(side, results)),
+        }
+    }
+}
+
+/// The lines of a log up to the step `done`.
+fn kept(log: &Path, done: u64) -> Result<Vec<u8>> {
+    let Ok(file) = fs::File::open(log) else {
+        return Ok(Vec::new());
+    };
+    let mut kept = Vec::new();
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(|e| Failure::io("read", log, e))?;
+        // A line that was cut off is none.
+        let step = match serde_json::from_str(&line) {
+            Ok(Event::Step(report)) => report.step,
+            // Measured at the end, and so again.
+            Ok(Event::Measured { side, .. }) if side == Side::Test.name() => continue,
+            Ok(Event::Measured { step, .. }) => step,
+            Ok(_) => 0,
+            Err(_) => break,
+        };
+        if step <= done {
+            kept.extend_from_slice(line.as_bytes());
+            kept.push(b'\n');
+        }
+    }
+    Ok(kept)
+}
+
+fn of_step(report: &StepReport) -> Vec<(String, f64)> {
+    let values = [
+        ("train/loss", report.loss),
+        ("train/learning_rate", report.lr),
+        ("train/temperature", report.temperature),
+        ("train/bias", report.bias),
+        ("gradient_norm/all", report.gradient_norm),
+        ("gradient_norm/vision", report.gradient_norm_vision),
+        ("gradient_norm/text", report.gradient_norm_text),
+        ("speed/images_per_second", report.images_per_second),
+    ];
+    values.map(|(tag, value)| (tag.into(), value)).into()
+}
+
+fn of_results(side: &str, results: &[TaskResult]) -> Vec<(String, f64)> {
+    let value = |result: &TaskResult| {
+        let auroc = result.auroc?;
+        Some((format!("{side}/auroc/{}", result.task), auroc.value))
+    };
+    results.iter().filter_map(value).collect()
+}
+
+/// What a person sees: on a terminal one line that is written over, else a line every now and then.
+struct Display {
+    line: indicatif::ProgressBar,
+    told: Option<Instant>,
+}
+
+impl Display {
+    fn new() -> Self {
+        Self {
+            line: progress::steps(),
+            told: None,
+        }
+    }
+
+    fn show(&mut self, event: &Event) {
+        match event {
+            Event::Warning { message } => self.say(format!("warning: {message}")),
+            Event::Note { message } => self.note(message.clone()),
+            Event::Step(report) => self.step(report),
+            Event::Measured {
+                step,
+                side,
+                results,
+            } => {
+                let results: Vec<_> = results.iter().map(measured).collect();
+                self.note(format!(
+                    "step {step}, {side}, zero-shot AUROC: {}; not for clinical use",
+                    results.join("; ")
+                ));
+            }
+        }
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        let text = format!(
+            "step {} of {}  loss {:.4}  lr {:.2e}  t {:.2}  b {:.2}  gradient {:.3}  {:.1} images/s",
+            report.step,
+            report.steps,
+            report.loss,
+            report.lr,
+            report.temperature,
+            report.bias,
+            report.gradient_norm,
+            report.images_per_second
+        );
+        if std::io::stderr().is_terminal() {
+            self.line.set_message(text);
+            return;
+        }
+        let due = self.told.is_none_or(|told| told.elapsed() >= BETWEEN_LINES);
+        if due || report.step == report.steps {
+            self.told = Some(Instant::now());
+            messages::note(text);
+        }
+    }
+
+    fn say(&self, text: String) {
+        self.line.suspend(|| messages::say(text));
+    }
+
+    fn note(&self, text: String) {
+        self.line.suspend(|| messages::note(text));
+    }
+
+    fn finish(&self) {
+        self.line.finish_and_clear();
+    }
+}
+
+fn measured(result: &TaskResult) -> String {
+    let of = format!(
+        "{} ({})",
+        result.task,
+        messages::count(result.images, "image")
+    );
+    match &result.auroc {
+        Some(auroc) => format!(
+            "{of} {:.3} [{:.3}, {:.3}]",
+            auroc.value, auroc.low, auroc.high
+        ),
+        None => format!("{of} none: a class is missing"),
+    }
+}
