@@ -38,7 +38,7 @@ pub(super) fn of_text(text: &str) -> String {
 fn of_file(path: &Path) -> Result<String> {
     match blob_name(path) {
         Some(name) => Ok(name),
-        None => remembered(path, cache_folder().as_deref()),
+        None => remembered(path, cache_folder().map(|at| at.join("sha256")).as_deref()),
     }
 }
 
@@ -97,12 +97,12 @@ fn identity(_: &Path) -> Option<String> {
     None
 }
 
-/// Where notes are kept: `medsiglip/sha256` in the user's cache.
-fn cache_folder() -> Option<PathBuf> {
+/// What may be kept between runs: `medsiglip` in the user's cache.
+pub(super) fn cache_folder() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")))?;
-    cache.is_absolute().then(|| cache.join("medsiglip/sha256"))
+    cache.is_absolute().then(|| cache.join("medsiglip"))
 }
 
 /// The SHA-256 of a file's bytes, read whole.

@@ -12,11 +12,16 @@ mod checksum;
 #[cfg(feature = "hub")]
 mod hub;
 mod save;
+#[cfg(feature = "train")]
+mod memory;
+mod mini;
 
 pub use names::{ExpectedTensor, expected_tensors};
 pub use positions::PositionResampling;
 pub use save::{Drift, SaveOptions, save};
-pub use source::{DEFAULT_MODEL, ModelSource};
+#[cfg(feature = "train")]
+pub(crate) use save::{TOKENIZER_FILES, save_with};
+pub use source::{DEFAULT_MODEL, MEDSIGLIP, ModelSource};
 pub use tensor::{Dtype, Tensor, Values};
 
 use std::path::{Path, PathBuf};
@@ -29,8 +34,8 @@ use crate::config::{Architecture, MAX_GRID, MAX_SIDE};
 use crate::tokenizer::TokenizerFile;
 use crate::{Config, Error, Result};
 
-const CONFIG: &str = "config.json";
-const PREPROCESSOR: &str = "preprocessor_config.json";
+pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// Tells how a download gets on: the file's name, bytes done, bytes in all.
 pub type Progress = fn(file: &str, done: u64, total: u64);
@@ -81,6 +86,7 @@ impl Checkpoint {
     /// resolution or a second checkpoint that does not fit; `UNSUPPORTED` for another kind of model.
     pub fn open(source: &ModelSource, options: &OpenOptions) -> Result<Self> {
         let mut checkpoint = match source {
+            ModelSource::Mini => Self::open_folder(&mini::folder()?, DEFAULT_MODEL.into())?,
             ModelSource::Local(path) if is_npz(path) => Self::open_npz(path)?,
             ModelSource::Local(path) => Self::open_folder(path, local_id(path))?,
             ModelSource::Hub { repo, revision } => {

@@ -1,23 +1,22 @@
 //! [`save`]: a checkpoint to a folder in the Hugging Face layout, which transformers reads.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use ::safetensors::tensor::{Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::names::{self, ExpectedTensor, expected_tensors};
 use super::safetensors::{DRIFT_NOTE, INDEX, POSITIONS_NOTE, WEIGHTS};
 use super::tensor::{Dtype, Tensor, Values};
 use super::{Checkpoint, files};
-use crate::{Error, Result};
+use crate::{Error, Result, folder};
 
 /// What belongs to the text tower; files that are not there are not needed.
-const TOKENIZER_FILES: [&str; 5] = [
+pub(crate) const TOKENIZER_FILES: [&str; 5] = [
     "tokenizer.json",
     "spiece.model",
     "tokenizer_config.json",
@@ -63,62 +62,37 @@ const WRITE_BYTES: usize = 16 << 20;
 /// `BAD_ARGUMENT` where `folder` exists and is not empty; `IO_ERROR`, for example a full disk; `BAD_TENSOR` where a
 /// number does not fit the type; `INTERRUPTED` where `stop` said so, and then nothing is left behind.
 pub fn save(checkpoint: &Checkpoint, folder: &Path, options: &SaveOptions) -> Result<()> {
-    check_target(folder, options.max_shard_bytes)?;
-    let beside = beside(folder)?;
-    let writer = Writer {
-        checkpoint,
-        options,
-        folder: beside.path(),
-    };
-    writer.weights()?;
-    writer.config()?;
-    writer.companions()?;
-    writer.check_stop()?;
-    if folder.exists() {
-        // Empty, as checked; not every system renames over a folder.
-        fs::remove_dir(folder).map_err(|e| Error::io("replace", folder, e))?;
-    }
-    fs::rename(beside.path(), folder).map_err(|e| Error::io("create", folder, e))?;
-    // Renamed away: nothing is left to remove.
-    let _ = beside.keep();
-    Ok(())
+    save_with(checkpoint, folder, options, |_| false, &[])
 }
 
-fn check_target(folder: &Path, max_shard_bytes: Option<u64>) -> Result<()> {
-    if max_shard_bytes == Some(0) {
+/// As [`save`], with further text files, by name. A folder that is there is replaced where it holds only files whose
+/// names are `ours`.
+pub(crate) fn save_with(
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    options: &SaveOptions,
+    ours: fn(&str) -> bool,
+    texts: &[(&str, &str)],
+) -> Result<()> {
+    if options.max_shard_bytes == Some(0) {
         return Err(Error::BadArgument(
             "largest weight file: expected at least 1 byte, got 0".into(),
         ));
     }
-    let mut entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Error::io("create", folder, e)),
-    };
-    if entries.next().is_some() {
-        return Err(Error::BadArgument(format!(
-            "expected a new or empty folder, got one that holds files: {}",
-            folder.display()
-        )));
-    }
-    Ok(())
-}
-
-/// A folder beside `folder`, on the same disk; removed when dropped.
-fn beside(folder: &Path) -> Result<TempDir> {
-    let parent = match folder.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e))?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".medsiglip-");
-    // A temporary folder is its owner's alone; this one becomes the user's, under the usual mask.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    builder
-        .tempdir_in(parent)
-        .map_err(|e| Error::io("create", parent, e))
+    folder::write(folder, ours, |beside| {
+        let writer = Writer {
+            checkpoint,
+            options,
+            folder: beside,
+        };
+        writer.weights()?;
+        writer.config()?;
+        writer.companions()?;
+        for (name, text) in texts {
+            writer.text(name, text)?;
+        }
+        writer.check_stop()
+    })
 }
 
 /// Notes in a weight file's metadata.
@@ -245,14 +219,14 @@ impl Writer<'_> {
             ("medsiglip.version", env!("CARGO_PKG_VERSION").to_owned()),
             ("medsiglip.source", checkpoint.id().to_owned()),
             (
-                "medsiglip.source_checksum",
-                checkpoint.checksum()?.to_owned(),
-            ),
-            (
                 "medsiglip.resolution",
                 checkpoint.config().vision.image_size.to_string(),
             ),
         ]);
+        if !checkpoint.weights.files().is_empty() {
+            let checksum = checkpoint.checksum()?.to_owned();
+            about.insert("medsiglip.source_checksum", checksum);
+        }
         if let Some(method) = checkpoint.resampled() {
             about.insert(POSITIONS_NOTE, method.to_string());
         }
@@ -302,15 +276,14 @@ impl Writer<'_> {
             if from.exists() {
                 files::open(&from)?;
                 let to = self.folder.join(name);
-                fs::copy(&from, &to).map_err(|e| Error::io("copy", &from, e))?;
+                folder::copy(&from, &to)?;
             }
         }
         Ok(())
     }
 
     fn text(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.folder.join(name);
-        fs::write(&path, text).map_err(|e| Error::io("write", &path, e))
+        folder::write_file(&self.folder.join(name), text.as_bytes())
     }
 }
 

@@ -14,6 +14,8 @@ use crate::{Error, Result};
 /// hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelSource {
+    /// `medsiglip-mini`, the small model that is compiled in: a demonstration, no MedSigLIP.
+    Mini,
     /// A folder, or a big_vision `.npz` file.
     Local(PathBuf),
     /// A hub id such as `google/medsiglip-448`, with an optional revision after `@`.
@@ -25,8 +27,11 @@ pub enum ModelSource {
     },
 }
 
-/// The default model: `google/medsiglip-448` on the hub (gated: its terms must be accepted).
-pub const DEFAULT_MODEL: &str = "google/medsiglip-448";
+/// The default model: `medsiglip-mini`, compiled in.
+pub const DEFAULT_MODEL: &str = "medsiglip-mini";
+
+/// MedSigLIP on the hub (gated: its terms must be accepted).
+pub const MEDSIGLIP: &str = "google/medsiglip-448";
 
 /// The branch that a hub id without a revision means.
 const MAIN: &str = "main";
@@ -37,6 +42,9 @@ impl FromStr for ModelSource {
     fn from_str(text: &str) -> Result<Self> {
         if !text.is_empty() && Path::new(text).exists() {
             return Ok(Self::Local(text.into()));
+        }
+        if text == DEFAULT_MODEL {
+            return Ok(Self::Mini);
         }
         let (repo, revision) = text.split_once('@').unwrap_or((text, MAIN));
         let owner = owner(repo).filter(|_| is_revision(revision));
@@ -49,7 +57,7 @@ impl FromStr for ModelSource {
                 revision: revision.to_owned(),
             }),
             None => Err(Error::BadArgument(format!(
-                "model: no such folder or file, and not a hub id such as {DEFAULT_MODEL} or {DEFAULT_MODEL}@main: \
+                "model: no such folder or file, and not a hub id such as {MEDSIGLIP} or {MEDSIGLIP}@main: \
                  {text}"
             ))),
         }
@@ -59,6 +67,7 @@ impl FromStr for ModelSource {
 impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Mini => f.write_str(DEFAULT_MODEL),
             Self::Local(path) => write!(f, "{}", path.display()),
             Self::Hub { repo, revision } if revision == MAIN => f.write_str(repo),
             Self::Hub { repo, revision } => write!(f, "{repo}@{revision}"),
@@ -113,9 +122,15 @@ mod tests {
     }
 
     #[test]
+    fn the_small_model_has_a_name() {
+        assert_eq!(parse(DEFAULT_MODEL).unwrap(), ModelSource::Mini);
+        assert_eq!(ModelSource::Mini.to_string(), DEFAULT_MODEL);
+    }
+
+    #[test]
     fn hub_ids_read_back() {
         for id in [
-            DEFAULT_MODEL,
+            MEDSIGLIP,
             "google/medgemma-4b-it@v1.0",
             "a/b@refs/pr/1",
             "0_a.b/c-d_e@0123abc",

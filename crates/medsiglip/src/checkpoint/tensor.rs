@@ -14,7 +14,8 @@ use rayon::prelude::*;
 use crate::{Error, Result, named};
 
 /// How a number is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dtype {
     /// 32-bit float.
     F32,

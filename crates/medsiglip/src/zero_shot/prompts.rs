@@ -12,8 +12,8 @@ use crate::{Error, Result};
 /// Bytes of a prompt file that are read.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// The published prompt sets, in the order of the report's tables.
-const TASKS: [(&str, &str); 11] = [
+/// The published prompt sets, in the order of the report's tables, then two in their style for public data.
+const TASKS: [(&str, &str); 13] = [
     (
         "cxr_findings",
         include_str!("../../configs/prompts/cxr_findings.toml"),
@@ -57,6 +57,14 @@ const TASKS: [(&str, &str); 11] = [
     (
         "skin_conditions",
         include_str!("../../configs/prompts/skin_conditions.toml"),
+    ),
+    (
+        "cxr_pneumonia",
+        include_str!("../../configs/prompts/cxr_pneumonia.toml"),
+    ),
+    (
+        "lung_histology",
+        include_str!("../../configs/prompts/lung_histology.toml"),
     ),
 ];
 
