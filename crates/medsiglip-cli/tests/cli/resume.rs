@@ -26,8 +26,8 @@ fn caught(folder: &Folder, args: &[&str], end: impl FnOnce(&mut std::process::Ch
     let part = folder.path(&format!("{}.part", args[7]));
     let mut child = folder.command(args).spawn().unwrap();
     let patience = Instant::now() + Duration::from_secs(60);
-    // The header is some hundred bytes, a record about 300.
-    while part.metadata().map_or(0, |file| file.len()) < 4000 {
+    // The header lists the inputs, which takes some kilobytes; a record has about 300 bytes.
+    while part.metadata().map_or(0, |file| file.len()) < 30_000 {
         assert!(Instant::now() < patience, "no work was kept in time");
         std::thread::sleep(Duration::from_millis(1));
     }
