@@ -20,6 +20,7 @@ mkdir -p "$model" docs
 cp runs/mini/model/* "$model/"
 {
     printf '{\n  "config": "configs/train/mini.toml",\n  "seed": %s,\n' "$(sed -n 's/^seed = //p' configs/train/mini.toml)"
+    printf '  "commit": "%s",\n' "$(git rev-parse HEAD)"
     printf '  "seconds": %s,\n  "cores": %s,\n' "$seconds" "$(nproc)"
     printf '  "data": {\n'
     printf '    "cxr_nih": "%s",\n' "$(hash_of cxr_nih)"

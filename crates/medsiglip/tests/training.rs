@@ -13,7 +13,7 @@ use medsiglip::checkpoint::{Checkpoint, ModelSource, OpenOptions};
 use medsiglip::preprocess::PixelValues;
 use medsiglip::tokenizer::TokenIds;
 use medsiglip::towers::{Siglip, params};
-use medsiglip::train::optimizer::{Optimizer, OptimizerConfig};
+use medsiglip::train::optimizer::{GroupConfig, Optimizer, OptimizerConfig, Rule};
 use medsiglip::train::step::{Cut, Pairs, sigmoid_step};
 
 use common::Golden;
@@ -74,7 +74,7 @@ fn by_name(model: &Siglip, gradients: &GradientsParams) -> HashMap<String, Vec<f
     model.visit(&mut values);
     let named = params::list(model).into_iter();
     named
-        .map(|p| (p.name, values.values.remove(&p.id).unwrap()))
+        .filter_map(|p| Some((p.name, values.values.remove(&p.id)?)))
         .collect()
 }
 
@@ -161,4 +161,95 @@ fn accumulated_equals_one_big_batch_and_a_repeated_text_counts_for_each_of_its_p
             assert!(zero || distance <= 1e-5, "{name}: {distance}");
         }
     }
+}
+
+fn group(pattern: &str, lr: f64, freeze: bool) -> GroupConfig {
+    GroupConfig {
+        pattern: pattern.into(),
+        lr,
+        weight_decay: None,
+        freeze,
+    }
+}
+
+#[test]
+fn what_is_frozen_has_no_gradient_and_the_rest_the_same_however_the_batch_is_cut() {
+    let pairs = batch(5);
+    let free = tiny(&Device::flex().autodiff());
+    let want = sigmoid_step(&free, &pairs, WHOLE).unwrap();
+    let want = by_name(&free, &want.gradients);
+    for frozen in [
+        vec!["vision_model.*"],
+        vec!["text_model.*", "logit_*"],
+        vec!["*_model.*"],
+    ] {
+        let config = OptimizerConfig {
+            groups: frozen.iter().map(|p| group(p, 1.0, true)).collect(),
+            ..OptimizerConfig::default()
+        };
+        let (_, model) = Optimizer::new(&config, tiny(&Device::flex().autodiff())).unwrap();
+        for micro_batch in [BATCH, 4] {
+            let cut = Cut {
+                micro_batch,
+                loss_block: BATCH,
+            };
+            let step = sigmoid_step(&model, &pairs, cut).unwrap();
+            let got = by_name(&model, &step.gradients);
+            let trained = params::list(&model).into_iter().filter(|p| p.trained);
+            assert_eq!(got.len(), trained.count(), "{frozen:?}");
+            for (name, got) in got {
+                let zero = name.ends_with("k_proj.bias");
+                let distance = distance(&got, &want[&name]);
+                assert!(zero || distance <= 1e-5, "{name}: {distance}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_rule_moves_each_group_at_its_rate() {
+    let pairs = batch(7);
+    for rule in [Rule::AdamW, Rule::Adafactor, Rule::Lion] {
+        let moved = |lr: f64| {
+            let config = OptimizerConfig {
+                rule,
+                weight_decay: 0.0,
+                groups: vec![group("vision_model.*", lr, false)],
+                ..OptimizerConfig::default()
+            };
+            let start = tiny(&Device::flex().autodiff());
+            let before = params::read(&start).unwrap();
+            let (mut optimizer, model) = Optimizer::new(&config, start).unwrap();
+            let step = sigmoid_step(&model, &pairs, WHOLE).unwrap();
+            let (model, norms) = optimizer.step(1e-3, model, step.gradients);
+            assert!(norms.all > norms.vision && norms.vision > 0.0 && norms.text > 0.0);
+            let after = params::read(&model).unwrap();
+            let change = |tower: &str| -> f64 {
+                let pairs = before
+                    .iter()
+                    .zip(&after)
+                    .filter(|((p, _), _)| p.name.starts_with(tower));
+                let numbers = pairs.flat_map(|((_, b), (_, a))| b.iter().zip(a));
+                numbers.map(|(b, a)| f64::from((a - b).abs())).sum()
+            };
+            [change("vision_model."), change("text_model.")]
+        };
+        let ([vision, text], [slow, same]) = (moved(1.0), moved(0.1));
+        assert!(
+            (slow / vision - 0.1).abs() < 1e-3,
+            "{rule:?}: {slow} of {vision}"
+        );
+        assert_eq!(same, text, "{rule:?}");
+        assert_eq!(moved(0.0)[0], 0.0);
+    }
+}
+
+#[test]
+fn a_batch_of_nothing_is_refused() {
+    let mut pairs = batch(0);
+    pairs.pixels = PixelValues::new(0, 56, Vec::new()).unwrap();
+    let error = sigmoid_step(&tiny(&Device::flex().autodiff()), &pairs, WHOLE)
+        .err()
+        .unwrap();
+    assert_eq!(error.code(), "BAD_ARGUMENT");
 }

@@ -208,7 +208,7 @@ pub struct ConvertArgs {
 
 /// Train a model on pairs of pictures and texts.
 ///
-/// CONFIG says what is trained on what; configs/train has examples, with a comment on every key. The run's folder gets
+/// CONFIG says what is trained on what; configs/train/mini.toml is an example with comments. The run's folder gets
 /// checkpoints, a log of every step, TensorBoard's events, and at the end the trained model, as transformers reads it.
 #[cfg(feature = "train")]
 #[derive(Debug, Args)]

@@ -47,10 +47,10 @@ pub fn run(args: &TrainArgs) -> Result<Exit> {
     display.finish();
     match trained {
         Err(Error::Interrupted) => {
-            messages::say(format_args!(
-                "stopped: go on with --resume --output {}",
-                output.display()
-            ));
+            messages::say(match state::newest(&places.checkpoints())? {
+                Some(_) => format!("stopped: go on with --resume --output {}", output.display()),
+                None => "stopped before the first step: nothing is lost, begin anew".into(),
+            });
             Ok(Exit::Interrupted)
         }
         trained => {
@@ -86,7 +86,12 @@ impl Records {
             }
             None => (Vec::new(), 0),
         };
-        let written = tempfile::NamedTempFile::new_in(&places.run)
+        let mut builder = tempfile::Builder::new();
+        // A temporary file is its owner's alone; this one is the user's, under the usual mask.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let written = builder
+            .tempfile_in(&places.run)
             .and_then(|mut file| file.write_all(&kept).map(|()| file))
             .and_then(|file| file.persist(&path).map_err(|e| e.error));
         written.map_err(|e| Failure::io("write", &path, e))?;

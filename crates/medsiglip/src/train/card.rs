@@ -233,7 +233,13 @@ impl ModelCard {
             text.push_str("Nothing was measured.\n");
             return text;
         }
-        text.push_str("On pictures that it was not trained on, with 95 % intervals.\n\n");
+        text.push_str(match &self.base {
+            Base::Random => "On pictures that it was not trained on, with 95 % intervals.\n\n",
+            _ => {
+                "On pictures that it was not trained on here, with 95 % intervals; the model that it was made from may have \
+                 seen them.\n\n"
+            }
+        });
         text.push_str(
             "| task | measure | value | 95 % interval | pictures |\n|---|---|---|---|---|\n",
         );

@@ -252,45 +252,60 @@ impl Optimizer {
         self.groups.iter().map(|(group, _)| group)
     }
 
-    /// `module` after a step at the learning rate `lr`.
+    /// `module` after a step at the learning rate `lr`; as it was where a gradient is no number, which the norms then tell.
     pub fn step<M: Module>(
         &mut self,
         lr: f64,
-        module: M,
-        gradients: GradientsParams,
+        mut module: M,
+        mut gradients: GradientsParams,
     ) -> (M, Norms) {
-        let mut norms = SquaredNorms {
-            gradients: &gradients,
-            path: Vec::new(),
-            squares: Vec::new(),
-        };
-        module.visit(&mut norms);
-        let norms = norms.finish();
+        let norms = self.norms(&module, &gradients);
+        if !norms.all.is_finite() {
+            return (module, norms);
+        }
         let scale = match self.clip {
             Some(clip) if norms.all > clip => clip / norms.all,
             _ => 1.0,
         };
-        let mut left = Some(gradients);
-        let mut module = module;
         for (group, rule) in &mut self.groups {
-            let ids: HashSet<_> = group.parameters.iter().map(|p| p.id).collect();
             let mut split = Split {
-                from: left.take().unwrap_or_default(),
-                ids: &ids,
+                from: &mut gradients,
+                ids: group.parameters.iter().map(|p| p.id).collect(),
                 scale,
                 to: GradientsParams::new(),
             };
             module.visit(&mut split);
-            left = Some(split.from);
-            module = rule.step(lr * group.lr, module, split.to);
+            let own = split.to;
+            module = rule.step(lr * group.lr, module, own);
         }
         (module, norms)
+    }
+
+    fn norms<M: Module>(&self, module: &M, gradients: &GradientsParams) -> Norms {
+        let mut squares = Squares {
+            gradients,
+            of: HashMap::new(),
+        };
+        module.visit(&mut squares);
+        let norm = |towers: fn(&str) -> bool| {
+            let parameters = self.groups().flat_map(|group| &group.parameters);
+            let chosen = parameters.filter(|p| towers(&p.name));
+            chosen
+                .filter_map(|p| squares.of.get(&p.id))
+                .sum::<f64>()
+                .sqrt()
+        };
+        Norms {
+            all: norm(|_| true),
+            vision: norm(|name| name.starts_with("vision_model.")),
+            text: norm(|name| name.starts_with("text_model.")),
+        }
     }
 
     /// The state of every group, in Burn's format.
     ///
     /// # Errors
-    /// `IO_ERROR` where Burn cannot write it.
+    /// `BAD_CHECKPOINT` where Burn cannot write it.
     pub fn state(&self) -> Result<Vec<Vec<u8>>> {
         let bytes = |(_, rule): &(Group, ModuleOptimizer)| {
             let bytes = rule.into_bytes().map_err(|e| {
@@ -323,49 +338,25 @@ impl Optimizer {
     }
 }
 
-/// Sums of squares by parameter.
-struct SquaredNorms<'a> {
+/// The sum of squares of every parameter's gradient.
+struct Squares<'a> {
     gradients: &'a GradientsParams,
-    path: Vec<String>,
-    squares: Vec<(bool, f64)>,
+    of: HashMap<ParamId, f64>,
 }
 
-impl ModuleVisitor for SquaredNorms<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.into());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
+impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
             let square = gradient.square().sum().into_scalar::<f32>();
-            let vision = self.path.iter().any(|part| part == "vision_model");
-            self.squares.push((vision, square.into()));
-        }
-    }
-}
-
-impl SquaredNorms<'_> {
-    fn finish(self) -> Norms {
-        let sum = |of: fn(bool) -> bool| {
-            let squares = self.squares.iter().filter(|(vision, _)| of(*vision));
-            squares.map(|(_, square)| square).sum::<f64>().sqrt()
-        };
-        Norms {
-            all: sum(|_| true),
-            vision: sum(|vision| vision),
-            text: sum(|vision| !vision),
+            self.of.insert(param.id, square.into());
         }
     }
 }
 
 /// Takes the gradients of some parameters out, scaled.
 struct Split<'a> {
-    from: GradientsParams,
-    ids: &'a HashSet<ParamId>,
+    from: &'a mut GradientsParams,
+    ids: HashSet<ParamId>,
     scale: f64,
     to: GradientsParams,
 }

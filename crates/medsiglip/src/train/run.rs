@@ -117,6 +117,8 @@ struct Run<'a> {
     average: Option<Siglip>,
     optimizer: Optimizer,
     progress: Progress,
+    /// What the validation after the last step gave.
+    validated: Option<Vec<TaskResult>>,
 }
 
 impl<'a> Run<'a> {
@@ -174,6 +176,7 @@ impl<'a> Run<'a> {
             average,
             optimizer,
             progress,
+            validated: None,
         })
     }
 
@@ -235,12 +238,16 @@ impl<'a> Run<'a> {
         let lr = config.optimizer.lr * config.schedule.at(number, config.steps);
         let (model, norms) = self.optimizer.step(lr, self.model.clone(), step.gradients);
         self.model = model;
+        if !norms.all.is_finite() {
+            return Err(self.diverged(number, batch));
+        }
         if let (Some(decay), Some(old)) = (config.average, self.average.take()) {
             // Early on the average follows faster, so that it forgets the random start.
             let decay = decay.min((1 + number) as f64 / (10 + number) as f64);
             self.average = Some(average(old, &self.model, decay));
         }
         self.progress.step = number + 1;
+        self.validated = None;
         Ok(self.report(step.loss, lr, logit, norms))
     }
 
@@ -266,7 +273,7 @@ impl<'a> Run<'a> {
             return Error::io("write", &path, e);
         }
         Error::Diverged(format!(
-            "the loss of step {} is no finite number; the batch's ids are in {}; a lower learning rate, a longer warm-up or \
+            "the loss of step {} or a gradient of it is no finite number; the batch's ids are in {}; a lower learning rate, a longer warm-up or \
              clipping may help, or a look at these pictures",
             number + 1,
             path.display()
@@ -313,10 +320,9 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let results = self.measure(Side::Val)?;
-        let values: Vec<f64> = results
-            .iter()
-            .filter_map(|r| Some(r.auroc?.value))
-            .collect();
+        let values = results.iter().filter_map(|r| Some(r.auroc?.value));
+        let values: Vec<f64> = values.collect();
+        self.validated = Some(results);
         if values.is_empty() {
             return Ok(());
         }
@@ -342,11 +348,12 @@ impl<'a> Run<'a> {
         } else {
             Side::Val
         };
-        let results = match self.tasks.is_empty() {
-            true => Vec::new(),
-            false => self.measure(side)?,
+        let results = match (self.tasks.is_empty(), side, self.validated.take()) {
+            (true, ..) => Vec::new(),
+            (false, Side::Val, Some(results)) => results,
+            _ => self.measure(side)?,
         };
-        let card = self.card(&results);
+        let card = self.card(side, &results);
         let weights = merged(&self.result(), self.config.lora.as_ref())?;
         export(
             &self.places.model(),
@@ -358,7 +365,7 @@ impl<'a> Run<'a> {
         Ok(results)
     }
 
-    fn card(&mut self, results: &[TaskResult]) -> ModelCard {
+    fn card(&mut self, side: Side, results: &[TaskResult]) -> ModelCard {
         let config = self.config;
         let draws = self.progress.step * config.batch.size as u64;
         let counts = self.data.mixture.counts(draws).to_vec();
@@ -377,7 +384,7 @@ impl<'a> Run<'a> {
         let metric = |result: &TaskResult| {
             let estimate = result.auroc?;
             Some(Metric {
-                task: format!("{}, zero-shot", result.task),
+                task: format!("{}, zero-shot, {} pictures", result.task, side.name()),
                 name: "AUROC".into(),
                 value: estimate.value,
                 low: estimate.low,
@@ -497,10 +504,10 @@ fn starting_model(
     Ok(ModelSource::Local(folder))
 }
 
-fn warm_text(
+fn warm_text<'a>(
     model: Siglip,
     start: &Model,
-    captions: &[(String, Vec<u32>)],
+    captions: &'a [(String, Vec<u32>)],
     config: &super::config::TextWarmStart,
     options: &RunOptions,
     tell: &mut dyn FnMut(&Event) -> Result<()>,
@@ -511,13 +518,11 @@ fn warm_text(
         .encode_batch(&texts, Canonicalizer::default())?;
     // Captions that are true of the same examples say the same.
     let mut numbers: HashMap<&[u32], i32> = HashMap::new();
-    let key = |(_, examples): &'_ (String, Vec<u32>)| -> Vec<u32> { examples.clone() };
-    let sets: Vec<Vec<u32>> = captions.iter().map(key).collect();
-    let mut keys = Vec::new();
-    for set in &sets {
+    let key = |(_, examples): &'a (String, Vec<u32>)| {
         let next = numbers.len() as i32;
-        keys.push(*numbers.entry(set).or_insert(next));
-    }
+        *numbers.entry(examples.as_slice()).or_insert(next)
+    };
+    let keys: Vec<i32> = captions.iter().map(key).collect();
     let mut last = f64::NAN;
     let stop = options.stop;
     let model = warm_start(model, &ids, &keys, config, |_, loss| {

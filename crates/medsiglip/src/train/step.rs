@@ -16,7 +16,7 @@ use super::loss::{Logit, LossGradients, Pictures, Texts, sigmoid_loss};
 use crate::model::Keep;
 use crate::preprocess::PixelValues;
 use crate::tokenizer::TokenIds;
-use crate::towers::Siglip;
+use crate::towers::{Siglip, params};
 use crate::{Error, Result};
 
 /// A batch of pairs: text i belongs to picture i.
@@ -57,38 +57,55 @@ pub struct StepGradients {
 /// `BAD_ARGUMENT` where pictures, texts and keys differ in number, or do not fit the towers; `UNSUPPORTED` where the
 /// model has no text tower or no pooling head.
 pub fn sigmoid_step(model: &Siglip, pairs: &Pairs, cut: Cut) -> Result<StepGradients> {
-    let n = pairs.pixels.batch();
-    let each = pairs.true_of.first().map_or(0, Vec::len);
-    let even = pairs.true_of.iter().all(|keys| keys.len() == each);
-    if pairs.tokens.batch() != n || pairs.keys.len() != n || pairs.true_of.len() != n || !even {
-        return Err(Error::BadArgument(format!(
-            "a batch of pairs: expected {n} texts and keys for {n} pictures, got {} and {}",
-            pairs.tokens.batch(),
-            pairs.keys.len()
-        )));
-    }
+    check(pairs)?;
     let step = Step::new(model, pairs, cut)?;
     if step.parts.len() == 2 {
         let outputs = step.outputs(model, &step.device)?;
         let loss = step.loss(&outputs);
-        let surrogate = step.surrogate(&outputs, 0, &loss) + step.logit_surrogate(&loss);
-        let gradients = GradientsParams::from_grads(surrogate.backward(), model);
-        return step.finish(&loss, gradients);
+        let parts = step.parts.iter().zip(&outputs);
+        let surrogates = parts.map(|(part, output)| step.surrogate(part, output, &loss));
+        let all = surrogates.fold(step.logit_surrogate(&loss), |all, one| all + one);
+        let gradients = GradientsParams::from_grads(all.backward(), model);
+        return Ok(step.finish(&loss, gradients));
     }
     let frozen = model.valid();
     let outputs = step.outputs(&frozen, &step.device.clone().without_autodiff())?;
     let loss = step.loss(&outputs);
     let mut all = GradientsAccumulator::new();
-    for (index, part) in step.parts.iter().enumerate() {
-        let output = [step.forward(model, part, &step.device)?];
-        let mut surrogate = step.surrogate(&output, index, &loss);
-        if index == 0 {
-            surrogate = surrogate + step.logit_surrogate(&loss);
-        }
+    let mut add = |surrogate: Tensor<1>| {
         let gradients = GradientsParams::from_grads(surrogate.backward(), model);
         all.accumulate(model, gradients);
+    };
+    for part in &step.parts {
+        // A frozen tower has no gradients to make.
+        if step.is_trained(part) {
+            let output = step.forward(model, part, &step.device)?;
+            add(step.surrogate(part, &output, &loss));
+        }
     }
-    step.finish(&loss, all.grads())
+    if step.logit().iter().any(Tensor::is_require_grad) {
+        add(step.logit_surrogate(&loss));
+    }
+    Ok(step.finish(&loss, all.grads()))
+}
+
+fn check(pairs: &Pairs) -> Result<()> {
+    let n = pairs.pixels.batch();
+    if n == 0 {
+        return Err(Error::empty_batch());
+    }
+    let each = pairs.true_of.first().map_or(0, Vec::len);
+    let even = pairs.true_of.iter().all(|keys| keys.len() == each);
+    if pairs.tokens.batch() == n && pairs.keys.len() == n && pairs.true_of.len() == n && even {
+        return Ok(());
+    }
+    Err(Error::BadArgument(format!(
+        "a batch of pairs: expected {n} texts and keys for {n} pictures, and as many keys of true texts for each; got {} \
+         texts, {} keys, keys of true texts for {}",
+        pairs.tokens.batch(),
+        pairs.keys.len(),
+        pairs.true_of.len()
+    )))
 }
 
 /// What goes through a tower at once.
@@ -202,17 +219,22 @@ impl<'a> Step<'a> {
             .map(|p| p.as_ref().expect("both belong to the text tower").val())
     }
 
-    /// Something whose gradient is that of the loss, for the outputs of the parts from number `first` on.
-    fn surrogate(&self, outputs: &[Tensor<2>], first: usize, loss: &LossGradients) -> Tensor<1> {
-        let parts = self.parts[first..].iter().zip(outputs);
-        let terms = parts.map(|(part, output)| {
-            let gradient = match part {
-                Part::Pictures(rows) => loss.images.clone().slice([rows.clone()]),
-                Part::Texts(rows) => loss.texts.clone().slice([rows.clone()]),
-            };
-            (output.clone() * constant(gradient, output)).sum()
-        });
-        terms.reduce(|a, b| a + b).expect("at least one part")
+    /// Whether a parameter of the part's tower is trained.
+    fn is_trained(&self, part: &Part) -> bool {
+        let parameters = match part {
+            Part::Pictures(_) => params::list(&self.model.vision_model),
+            Part::Texts(_) => params::list(&self.model.text_model),
+        };
+        parameters.iter().any(|p| p.trained)
+    }
+
+    /// Something whose gradient is that of the loss, for a part's output.
+    fn surrogate(&self, part: &Part, output: &Tensor<2>, loss: &LossGradients) -> Tensor<1> {
+        let gradient = match part {
+            Part::Pictures(rows) => loss.images.clone().slice([rows.clone()]),
+            Part::Texts(rows) => loss.texts.clone().slice([rows.clone()]),
+        };
+        (output.clone() * constant(gradient, output)).sum()
     }
 
     fn logit_surrogate(&self, loss: &LossGradients) -> Tensor<1> {
@@ -224,9 +246,11 @@ impl<'a> Step<'a> {
         of(scale, &loss.scale) + of(bias, &loss.bias)
     }
 
-    fn finish(&self, loss: &LossGradients, gradients: GradientsParams) -> Result<StepGradients> {
-        let loss = f64::from(loss.loss.clone().into_scalar::<f32>());
-        Ok(StepGradients { loss, gradients })
+    fn finish(&self, loss: &LossGradients, gradients: GradientsParams) -> StepGradients {
+        StepGradients {
+            loss: loss.loss.clone().into_scalar::<f32>().into(),
+            gradients,
+        }
     }
 }
 
