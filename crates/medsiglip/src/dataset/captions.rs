@@ -1,6 +1,6 @@
 //! Captions from labels: templates with columns in braces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -95,6 +95,36 @@ impl Template {
         Some(filled)
     }
 
+    /// Whether `text` is the template with one of the choices of texts.
+    fn gives(&self, text: &str, labels: &BTreeMap<String, String>, texts: &LabelTexts) -> bool {
+        // How far the parts so far can reach into the text.
+        let mut ends = BTreeSet::from([0]);
+        for part in &self.0 {
+            match part {
+                Part::Text(words) => ends = reach(text, &ends, &[words]),
+                Part::Column(column) => {
+                    let Some(value) = labels.get(column) else {
+                        return false;
+                    };
+                    let mut choices = choices(value, texts.get(column)).peekable();
+                    if choices.peek().is_none() {
+                        return false;
+                    }
+                    for (number, choice) in choices.enumerate() {
+                        if number > 0 {
+                            ends = reach(text, &ends, &[", "]);
+                        }
+                        ends = reach(text, &ends, &choice);
+                    }
+                }
+            }
+            if ends.is_empty() {
+                return false;
+            }
+        }
+        ends.contains(&text.len())
+    }
+
     /// The template with every choice of texts; empty where it does not fit.
     fn fill_all(
         &self,
@@ -120,7 +150,7 @@ impl Template {
 const MAX_CAPTIONS: usize = 10_000;
 
 /// `so_far` with every one of `next` after it.
-fn product(so_far: Vec<String>, separator: &str, next: &[String]) -> Result<Vec<String>> {
+fn product(so_far: Vec<String>, separator: &str, next: &[impl AsRef<str>]) -> Result<Vec<String>> {
     if so_far.len().saturating_mul(next.len()) > MAX_CAPTIONS {
         return Err(Error::Limit {
             what: "captions that one example can get",
@@ -131,7 +161,7 @@ fn product(so_far: Vec<String>, separator: &str, next: &[String]) -> Result<Vec<
     let with = |start: &String| {
         let start = start.clone();
         next.iter()
-            .map(move |end| format!("{start}{separator}{end}"))
+            .map(move |end| format!("{start}{separator}{}", end.as_ref()))
     };
     Ok(so_far.iter().flat_map(with).collect())
 }
@@ -158,16 +188,40 @@ fn words<'a>(
 
 /// Every choice of [`words`], joined.
 fn all_words(value: &str, texts: Option<&BTreeMap<String, Vec<String>>>) -> Result<Vec<String>> {
-    let one = |value: &str| match texts {
-        None => vec![value.to_owned()],
-        Some(texts) => texts.get(value).cloned().unwrap_or_default(),
-    };
-    let values = value.split('|').map(str::trim).filter(|v| !v.is_empty());
-    let mut words = values.map(one).filter(|words| !words.is_empty());
-    let Some(first) = words.next() else {
+    let mut choices = choices(value, texts);
+    let Some(first) = choices.next() else {
         return Ok(Vec::new());
     };
-    words.try_fold(first, |all, next| product(all, ", ", &next))
+    let first = first.into_iter().map(str::to_owned).collect();
+    choices.try_fold(first, |all, next| product(all, ", ", &next))
+}
+
+/// For each of a column's values what can stand for it, but for values without texts where the column has texts.
+fn choices<'a>(
+    value: &'a str,
+    texts: Option<&'a BTreeMap<String, Vec<String>>>,
+) -> impl Iterator<Item = Vec<&'a str>> {
+    let values = value.split('|').map(str::trim).filter(|v| !v.is_empty());
+    let one = move |value| match texts {
+        None => vec![value],
+        Some(texts) => match texts.get(value) {
+            Some(texts) => texts.iter().map(String::as_str).collect(),
+            None => Vec::new(),
+        },
+    };
+    values.map(one).filter(|choice| !choice.is_empty())
+}
+
+/// The ends of all `choices` in `text` that begin at one of `starts`.
+fn reach(text: &str, starts: &BTreeSet<usize>, choices: &[impl AsRef<str>]) -> BTreeSet<usize> {
+    let mut ends = BTreeSet::new();
+    for start in starts {
+        let rest = &text[*start..];
+        let fitting = choices.iter().map(AsRef::as_ref);
+        let fitting = fitting.filter(|choice: &&str| rest.starts_with(*choice));
+        ends.extend(fitting.map(|choice| start + choice.len()));
+    }
+    ends
 }
 
 /// What makes captions of a source's examples.
@@ -209,6 +263,13 @@ impl Captions {
             all.extend(template.fill_all(&example.labels, &self.texts)?);
         }
         Ok(all)
+    }
+
+    /// Whether [`draw`](Self::draw) can give `caption`.
+    pub(super) fn may_give(&self, example: &Example, caption: &str) -> bool {
+        let of_template = |t: &Template| t.gives(caption, &example.labels, &self.texts);
+        example.captions.iter().any(|given| given == caption)
+            || self.templates.iter().any(of_template)
     }
 
     fn choose(&self, example: &Example, choose: &mut dyn FnMut(usize) -> usize) -> Option<String> {

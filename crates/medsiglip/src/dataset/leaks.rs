@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::split::{find, join};
-use super::{Side, Skipped, Source};
+use super::{Pictures, Side, Skipped, Source};
 use crate::Result;
-use crate::image::{DecodeOptions, Picture, Samples, decode};
+use crate::image::{Picture, Samples};
 use crate::preprocess::{Preprocessor, Recipe};
 
 /// Side of the thumbnails that are compared, in pixels.
@@ -23,6 +23,9 @@ const MAX_LEVELS: f64 = 1.5;
 /// Bands of the hash: of `MAX_BITS` different bits, one band has none.
 const BANDS: u32 = MAX_BITS + 1;
 
+/// Clusters of a kind that are told by name.
+const MAX_TOLD: usize = 10;
+
 /// What is done about pictures that are there more than once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -30,9 +33,10 @@ pub enum Duplicates {
     /// They are reported.
     #[default]
     Warn,
-    /// Those of one source are put on one side of the split.
+    /// Those of one source are put on one side of the split; of those that lie on several sides all the same (of two sources,
+    /// or of a source that names the sides itself) the ones for training are not trained on.
     Join,
-    /// As `join`; those whose labels contradict each other are not trained on.
+    /// As `join`; those whose labels contradict each other are not trained on either.
     DropConflicts,
 }
 
@@ -52,7 +56,8 @@ pub struct Cluster {
     pub members: Vec<(usize, usize)>,
     /// That of the least alike.
     pub likeness: Likeness,
-    /// Label columns that do not say the same of all.
+    /// Label columns that do not say the same of all members of one source. The order of several values is no difference;
+    /// two sources may name things differently.
     pub conflicts: Vec<String>,
 }
 
@@ -61,8 +66,8 @@ pub struct Cluster {
 pub struct LeakReport {
     /// The pictures that are there more than once.
     pub clusters: Vec<Cluster>,
-    /// Pictures that could not be read and were not compared.
-    pub skipped: Skipped,
+    /// Pictures of each source that could not be read and were not compared.
+    pub skipped: Vec<Skipped>,
 }
 
 /// What is compared of a picture.
@@ -74,7 +79,8 @@ struct Print {
     thumb: Vec<u8>,
 }
 
-/// Looks for pictures that are there more than once within and across `sources`. Every picture is decoded.
+/// Looks for pictures that are there more than once within and across the sources of `pictures`. Every picture is decoded;
+/// those that cannot be read are noted in [`Pictures::skipped`], and not tried again.
 ///
 /// Two pictures are near-identical where their 64-bit difference hashes (Krawetz's dHash) differ in at most 6 bits, and gray
 /// thumbnails of 32x32 pixels by at most 1.5 levels of 255 on average: the hash finds candidates, the thumbnail refuses
@@ -82,8 +88,9 @@ struct Print {
 /// with stronger compression, is found; one that was cropped, turned or mirrored is not.
 ///
 /// # Errors
-/// None of its own: unreadable pictures are in the report.
-pub fn find_leaks(sources: &[Source], options: &DecodeOptions) -> Result<LeakReport> {
+/// `BAD_ARGUMENT` where more than a source's `max_skipped` cannot be read.
+pub fn find_leaks(pictures: &Pictures) -> Result<LeakReport> {
+    let (sources, options) = (pictures.sources(), pictures.options());
     let places: Vec<(usize, usize)> = (0..)
         .zip(sources)
         .flat_map(|(number, source)| (0..source.examples.len()).map(move |place| (number, place)))
@@ -92,23 +99,21 @@ pub fn find_leaks(sources: &[Source], options: &DecodeOptions) -> Result<LeakRep
     let print = |(source, place): &(usize, usize)| {
         let location = &sources[*source].examples[*place].picture;
         let bytes = location.read(&options.limits)?;
-        let picture = decode(&bytes, options)?;
+        let picture = location.decode(&bytes, options)?;
         shrink.print(&bytes, &picture)
     };
     let prints: Vec<Result<Print>> = places.par_iter().map(print).collect();
-    let mut report = LeakReport::default();
     let mut readable = Vec::new();
     for (place, print) in places.into_iter().zip(prints) {
         match print {
             Ok(print) => readable.push((place, print)),
-            Err(error) => {
-                let location = &sources[place.0].examples[place.1].picture;
-                report.skipped.add_unreadable(&location.place(), &error);
-            }
+            Err(error) => pictures.note(place.0, place.1, &error)?,
         }
     }
-    report.clusters = clusters(&readable, sources);
-    Ok(report)
+    Ok(LeakReport {
+        clusters: clusters(&readable, sources),
+        skipped: pictures.skipped(),
+    })
 }
 
 /// The two preprocessors that make thumbnails: Pillow's antialiased bilinear resize.
@@ -228,7 +233,7 @@ fn near_pairs(prints: &[((usize, usize), Print)], places: &[usize]) -> Vec<(usiz
 fn cluster(prints: &[((usize, usize), Print)], members: &[usize], sources: &[Source]) -> Cluster {
     let first = prints[members[0]].1.sha256;
     let same = members.iter().all(|place| prints[*place].1.sha256 == first);
-    let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut values: BTreeMap<(&str, usize), BTreeSet<BTreeSet<&str>>> = BTreeMap::new();
     for place in members {
         let (source, example) = prints[*place].0;
         let Source {
@@ -237,28 +242,46 @@ fn cluster(prints: &[((usize, usize), Print)], members: &[usize], sources: &[Sou
         let labels = examples[example].labels.iter();
         // The column of the split is no label.
         for (column, value) in labels.filter(|(column, _)| Some(*column) != config.split.as_ref()) {
-            values.entry(column).or_default().insert(value);
+            let said = value.split('|').map(str::trim).filter(|v| !v.is_empty());
+            let of_source = values.entry((column, source)).or_default();
+            of_source.insert(said.collect());
         }
     }
-    let conflicting = values.into_iter().filter(|(_, values)| values.len() > 1);
+    let conflicting = values.into_iter().filter(|(_, said)| said.len() > 1);
+    let conflicts: BTreeSet<&str> = conflicting.map(|((column, _), _)| column).collect();
     Cluster {
         members: members.iter().map(|place| prints[*place].0).collect(),
         likeness: match same {
             true => Likeness::SameFile,
             false => Likeness::NearIdentical,
         },
-        conflicts: conflicting.map(|(column, _)| column.to_owned()).collect(),
+        conflicts: conflicts.into_iter().map(str::to_owned).collect(),
+    }
+}
+
+impl Cluster {
+    fn crosses(&self, sides: &[Vec<Side>]) -> bool {
+        let mut of = self.members.iter().map(|(s, place)| sides[*s][*place]);
+        let first = of.next();
+        of.any(|side| Some(side) != first)
+    }
+
+    /// The members' places and sides, for messages.
+    fn told(&self, sources: &[Source], sides: &[Vec<Side>]) -> String {
+        let member = |(s, place): &(usize, usize)| {
+            let location = sources[*s].examples[*place].picture.place();
+            format!("{location} ({})", sides[*s][*place].name())
+        };
+        let members: Vec<String> = self.members.iter().map(member).collect();
+        members.join(", ")
     }
 }
 
 impl LeakReport {
     /// The clusters with members on more than one side; `sides` as [`super::split`] gives them, by source.
     pub fn crossing<'a>(&'a self, sides: &'a [Vec<Side>]) -> impl Iterator<Item = &'a Cluster> {
-        self.clusters.iter().filter(|cluster| {
-            let mut of = cluster.members.iter().map(|(s, place)| sides[*s][*place]);
-            let first = of.next();
-            of.any(|side| Some(side) != first)
-        })
+        let crosses = |cluster: &&Cluster| cluster.crosses(sides);
+        self.clusters.iter().filter(crosses)
     }
 
     /// The clusters whose labels contradict each other.
@@ -283,49 +306,97 @@ impl LeakReport {
         pairs
     }
 
-    /// Places of one source that are not trained on under `policy`.
-    pub fn left_out(&self, source: usize, policy: Duplicates) -> HashSet<usize> {
-        if policy != Duplicates::DropConflicts {
-            return HashSet::new();
-        }
-        let members = self.conflicting().flat_map(|cluster| &cluster.members);
+    /// Places of one source's training side that are not trained on under `policy`: see [`Duplicates`]. `sides` holds those
+    /// of all sources.
+    pub fn left_out(
+        &self,
+        source: usize,
+        policy: Duplicates,
+        sides: &[Vec<Side>],
+    ) -> HashSet<usize> {
+        let is_left_out = |cluster: &&Cluster| match policy {
+            Duplicates::Warn => false,
+            Duplicates::Join => cluster.crosses(sides),
+            Duplicates::DropConflicts => cluster.crosses(sides) || !cluster.conflicts.is_empty(),
+        };
+        let clusters = self.clusters.iter().filter(is_left_out);
+        let members = clusters.flat_map(|cluster| &cluster.members);
         members
-            .filter(|(s, _)| *s == source)
+            .filter(|(s, place)| *s == source && sides[source][*place] == Side::Train)
             .map(|(_, place)| *place)
             .collect()
     }
 
-    /// What a person should know before training, one line each: counts, then the first ten clusters that cross a split.
-    pub fn warnings(&self, sources: &[Source], sides: &[Vec<Side>]) -> Vec<String> {
+    /// What a person should know before training: what is there more than once, what is left out under `policy`, the first
+    /// ten clusters that cross a split and that contradict themselves, pictures that cannot be read, groups that two
+    /// sources have on different sides.
+    pub fn warnings(
+        &self,
+        sources: &[Source],
+        sides: &[Vec<Side>],
+        policy: Duplicates,
+    ) -> Vec<String> {
         let mut lines = Vec::new();
-        let crossing: Vec<&Cluster> = self.crossing(sides).collect();
-        let (conflicting, all) = (self.conflicting().count(), self.clusters.len());
+        let (crossing, all) = (self.crossing(sides).count(), self.clusters.len());
+        let conflicting = self.conflicting().count();
         if all > 0 {
+            let left_out: usize = (0..sources.len())
+                .map(|source| self.left_out(source, policy, sides).len())
+                .sum();
             lines.push(format!(
-                "{all} pictures are there more than once, {conflicting} of them with labels that contradict each other, {} \
-                 on more than one side of the split",
-                crossing.len()
+                "{all} pictures are there more than once, {conflicting} of them with labels that contradict each other, \
+                 {crossing} on more than one side of the split; {left_out} examples are left out of training for it"
             ));
         }
-        if self.skipped.total() > 0 {
+        for (source, skipped) in sources.iter().zip(&self.skipped) {
+            if skipped.total() > 0 {
+                lines.push(format!(
+                    "source {}: {} pictures cannot be read and were not compared: {}",
+                    source.config.name,
+                    skipped.total(),
+                    skipped.first_places()
+                ));
+            }
+        }
+        for cluster in self.crossing(sides).take(MAX_TOLD) {
+            let members = cluster.told(sources, sides);
+            lines.push(format!("one picture on several sides: {members}"));
+        }
+        for cluster in self.conflicting().take(MAX_TOLD) {
+            let (columns, members) = (cluster.conflicts.join(", "), cluster.told(sources, sides));
             lines.push(format!(
-                "{} pictures could not be read and were not compared",
-                self.skipped.total()
+                "one picture with labels that contradict each other ({columns}): {members}"
             ));
         }
-        for cluster in crossing.into_iter().take(10) {
-            let member = |(s, place): &(usize, usize)| {
-                let location = sources[*s].examples[*place].picture.place();
-                format!("{location} ({})", sides[*s][*place].name())
-            };
-            let members: Vec<String> = cluster.members.iter().map(member).collect();
-            lines.push(format!(
-                "one picture on several sides: {}",
-                members.join(", ")
-            ));
-        }
+        lines.extend(groups_on_two_sides(sources, sides));
         lines
     }
+}
+
+/// A line for two sources that have groups of one name on different sides. They may be other patients who have the same
+/// number by chance, so that nothing is done about it.
+fn groups_on_two_sides(sources: &[Source], sides: &[Vec<Side>]) -> Vec<String> {
+    let of_source = |(source, sides): (&Source, &Vec<Side>)| -> HashMap<String, Side> {
+        let examples = source.examples.iter().zip(sides);
+        let groups = examples.filter_map(|(e, side)| Some((e.group.clone()?, *side)));
+        groups.collect()
+    };
+    let groups: Vec<HashMap<String, Side>> = sources.iter().zip(sides).map(of_source).collect();
+    let mut lines = Vec::new();
+    for (a, of_a) in groups.iter().enumerate() {
+        for (b, of_b) in groups.iter().enumerate().skip(a + 1) {
+            let differs = |group: &&String| of_b.get(*group).is_some_and(|s| *s != of_a[*group]);
+            let count = of_a.keys().filter(differs).count();
+            if count > 0 {
+                lines.push(format!(
+                    "sources {} and {}: {count} groups of the same name lie on different sides; where they are the same \
+                     patients, put both into one manifest or name the sides in a column (split)",
+                    sources[a].config.name, sources[b].config.name
+                ));
+            }
+        }
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ impl Loader {
     /// The draws of `mixture` from `options.start` on, augmented as their sources say.
     ///
     /// An example whose picture cannot be read is replaced by the next of its source, noted in [`Pictures::skipped`],
-    /// and an error once there are more than the source's `max_skipped`.
+    /// and an error once there are more than the source's `max_skipped`. So is a batch without any readable picture.
     ///
     /// # Errors
     /// `BAD_ARGUMENT` where the options contradict each other.
@@ -218,8 +218,14 @@ impl Maker {
         sender: &SyncSender<Result<Batch>>,
     ) {
         for (draws, items) in batches {
-            let batch = self.batch(draws, &items).transpose();
-            let Some(batch) = batch else { continue };
+            let batch = match self.batch(draws, &items).transpose() {
+                Some(batch) => batch,
+                // Draws have no end: without this nobody would listen, and this would go on for ever.
+                None if items.iter().any(|item| matches!(item, Item::Draw(_))) => Err(
+                    Error::BadArgument("training data: no picture of a batch can be read".into()),
+                ),
+                None => continue,
+            };
             let failed = batch.is_err();
             if sender.send(batch).is_err() || failed {
                 return;

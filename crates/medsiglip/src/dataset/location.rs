@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::parquet_rows;
-use crate::image::{self, DecodeOptions, Limits, Picture};
+use super::PictureColumn;
+use crate::image::{self, DICOM_EXTENSIONS, DecodeOptions, Limits, PICTURE_EXTENSIONS, Picture};
 use crate::{Error, Result};
 
 /// Where the bytes of a picture file lie.
@@ -16,10 +17,8 @@ pub enum Location {
     File(PathBuf),
     /// A cell of a Parquet file.
     Cell {
-        /// The Parquet file.
-        file: Arc<Path>,
         /// The column of bytes.
-        column: Arc<str>,
+        column: Arc<PictureColumn>,
         /// The row, from 1.
         row: u64,
     },
@@ -38,19 +37,31 @@ impl Location {
     /// The picture. A DICOM file must have one frame.
     ///
     /// # Errors
-    /// As [`crate::image::open`].
+    /// As [`crate::image::open`]. A decoder that panics on a hostile file costs that file alone: `BAD_IMAGE`.
     pub fn open(&self, options: &DecodeOptions) -> Result<Picture> {
         match self {
-            Self::File(path) => image::open_with(path, options),
-            _ => image::decode(&self.read(&options.limits)?, options),
+            Self::File(path) => {
+                guarded(|| image::open_with(path, options), || self.decoder_failed())
+            }
+            _ => self.decode(&self.read(&options.limits)?, options),
         }
+    }
+
+    /// As [`open`](Self::open), of the bytes that [`read`](Self::read) gave.
+    pub(super) fn decode(&self, bytes: &[u8], options: &DecodeOptions) -> Result<Picture> {
+        guarded(|| image::decode(bytes, options), || self.decoder_failed())
+    }
+
+    fn decoder_failed(&self) -> Error {
+        let place = self.place();
+        Error::BadImage(format!("the decoder failed on this file: {place}"))
     }
 
     /// The place for messages: the file, with the row or the byte.
     pub fn place(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
-            Self::Cell { file, row, .. } => format!("{}: row {row}", file.display()),
+            Self::Cell { column, row } => format!("{}: row {row}", column.path().display()),
             Self::Member { shard, offset, .. } => format!("{}: byte {offset}", shard.display()),
         }
     }
@@ -62,7 +73,7 @@ impl Location {
     pub fn read(&self, limits: &Limits) -> Result<Vec<u8>> {
         match self {
             Self::File(path) => read_part(path, 0, None, limits),
-            Self::Cell { file, column, row } => parquet_rows::bytes(file, column, *row, limits),
+            Self::Cell { column, row } => column.bytes(*row, limits),
             Self::Member {
                 shard,
                 offset,
@@ -78,13 +89,7 @@ fn read_part(path: &Path, offset: u64, bytes: Option<u64>, limits: &Limits) -> R
     let mut file = File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     let bytes = bytes.unwrap_or(length);
-    if bytes > limits.max_file_bytes {
-        return Err(Error::Limit {
-            what: Limits::FILE_BYTES,
-            got: bytes,
-            limit: limits.max_file_bytes,
-        });
-    }
+    limits.check_file(bytes)?;
     if offset.checked_add(bytes).is_none_or(|end| end > length) {
         return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
     }
@@ -94,5 +99,38 @@ fn read_part(path: &Path, offset: u64, bytes: Option<u64>, limits: &Limits) -> R
     match content.len() as u64 == bytes {
         true => Ok(content),
         false => Err(failed(std::io::ErrorKind::UnexpectedEof.into())),
+    }
+}
+
+/// `work`, or `failed` where it panics, as decoders and the parquet crate (60.1) do on some damaged files. What it was
+/// reading is dropped with it.
+pub(super) fn guarded<T>(
+    work: impl FnOnce() -> Result<T>,
+    failed: impl FnOnce() -> Error,
+) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(failed()))
+}
+
+/// Whether `extension`, in lower case, is that of a picture file.
+pub(super) fn is_picture(extension: &str) -> bool {
+    PICTURE_EXTENSIONS.contains(&extension) || DICOM_EXTENSIONS.contains(&extension)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_costs_one_file() {
+        let location = Location::File("a.png".into());
+        let failed = || location.decoder_failed();
+        let error = guarded(|| -> Result<()> { panic!("a decoder's bug") }, failed).unwrap_err();
+        assert_eq!(error.code(), "BAD_IMAGE");
+        assert_eq!(error.to_string(), "the decoder failed on this file: a.png");
+        assert_eq!(guarded(|| Ok(1), failed).unwrap(), 1);
+        assert!(matches!(
+            guarded(|| -> Result<()> { Err(Error::Interrupted) }, failed),
+            Err(Error::Interrupted)
+        ));
     }
 }

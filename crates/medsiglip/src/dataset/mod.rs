@@ -21,13 +21,15 @@
 //! let sources = vec![Source::open(config, base)?];
 //! let preprocessor = Preprocessor::new(Recipe::Hf, None, 224, None)?;
 //!
-//! let leaks = find_leaks(&sources, &preprocessor.decode_options())?;
-//! let joined = leaks.joined(0, Duplicates::Join);
-//! let sides = split(&sources[0], Shares { val: 0.3, test: 0.0 }, 1, &joined)?;
-//! let pool = Pool::training(&sources[0], &sides, &leaks.left_out(0, Duplicates::Join));
-//!
-//! let mixture = Mixture::new(vec![pool], 1)?;
 //! let pictures = Arc::new(Pictures::new(sources, preprocessor.decode_options(), 1 << 30));
+//! let source = &pictures.sources()[0];
+//!
+//! let leaks = find_leaks(&pictures)?;
+//! let joined = leaks.joined(0, Duplicates::Join);
+//! let sides = vec![split(source, Shares { val: 0.3, test: 0.0 }, 1, &joined)?];
+//! let left_out = leaks.left_out(0, Duplicates::Join, &sides);
+//!
+//! let mixture = Mixture::new(vec![Pool::training(source, &sides[0], &left_out)], 1)?;
 //! let options = LoaderOptions { batch: 4, ..LoaderOptions::default() };
 //! let batch = Loader::training(pictures, mixture, preprocessor, options)?.next().unwrap()?;
 //! assert_eq!((batch.captions.len(), batch.pixels.batch()), (4, 4));
@@ -67,6 +69,7 @@ pub use leaks::{Cluster, Duplicates, LeakReport, Likeness, find_leaks};
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use location::Location;
 pub use mixture::{Draw, Mixture, Pool};
+pub use parquet_rows::PictureColumn;
 pub use pictures::Pictures;
 pub use skipped::Skipped;
 pub use source::Source;

@@ -1,26 +1,27 @@
 //! The rows of a Parquet manifest, and the bytes of one cell.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parquet::basic::Type as Physical;
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::properties::ReaderProperties;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use parquet::file::serialized_reader::SerializedRowGroupReader;
 use parquet::record::{Field, Row as ParquetRow};
 use parquet::schema::types::{Type, TypePtr};
 
+use super::location::guarded;
 use super::table::{Receiver, Row, Unusable, bad, no_column, one};
 use crate::image::Limits;
 use crate::{Error, Result};
 
-/// `work`, or `damaged` where it panics: the parquet crate (60.1) does so on some damaged files, for example on a page
-/// whose header lacks the part that its type needs. What it was reading is dropped with it.
-fn guarded<T>(work: impl FnOnce() -> Result<T>, damaged: impl FnOnce() -> Error) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(damaged()))
-}
+/// Rows of a manifest at most: each takes some hundred bytes of memory.
+const MAX_ROWS: u64 = 1 << 28;
 
 /// As [`super::table::read`].
 pub(super) fn read(path: &Path, file: File, wanted: &[Vec<&str>], each: Receiver) -> Result<()> {
@@ -31,6 +32,7 @@ pub(super) fn read(path: &Path, file: File, wanted: &[Vec<&str>], each: Receiver
 fn read_rows(path: &Path, file: File, wanted: &[Vec<&str>], each: Receiver) -> Result<()> {
     let broken = |_: ParquetError| bad(path, "not a readable Parquet file");
     let reader = SerializedFileReader::new(file).map_err(broken)?;
+    let count = row_count(path, reader.metadata())?;
     let schema = reader.metadata().file_metadata().schema();
     let mut names = Vec::new();
     let mut fields: Vec<TypePtr> = Vec::new();
@@ -55,8 +57,7 @@ fn read_rows(path: &Path, file: File, wanted: &[Vec<&str>], each: Receiver) -> R
         }
     }
     if names.is_empty() {
-        let rows = reader.metadata().file_metadata().num_rows();
-        (1..=rows.max(0) as u64).for_each(|number| each(number, Ok(Vec::new())));
+        (1..=count).for_each(|number| each(number, Ok(Vec::new())));
         return Ok(());
     }
     let projection = Type::group_type_builder(schema.name())
@@ -113,86 +114,147 @@ fn texts(field: &Field) -> std::result::Result<Vec<String>, Unusable> {
     }
 }
 
-/// The bytes in `column` of the row with this number, from 1. Pages before it are passed over without being decoded.
-///
-/// # Errors
-/// `IO_ERROR`; `BAD_IMAGE` where the file or the cell is damaged or empty; `LIMIT_EXCEEDED`.
-pub(super) fn bytes(path: &Path, column: &str, row: u64, limits: &Limits) -> Result<Vec<u8>> {
-    guarded(
-        || read_bytes(path, column, row, limits),
-        || unreadable(path, row),
-    )
-}
-
-fn read_bytes(path: &Path, column: &str, row: u64, limits: &Limits) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
-    let reader = SerializedFileReader::new(file).map_err(|_| unreadable(path, row))?;
-    let schema = reader.metadata().file_metadata().schema_descr_ptr();
-    let place = (0..schema.num_columns())
-        .find(|place| schema.column(*place).path().string() == column)
-        .ok_or_else(|| no_column(path, &[column]))?;
-    let mut before = row.saturating_sub(1);
-    for group in 0..reader.num_row_groups() {
-        let group = reader
-            .get_row_group(group)
-            .map_err(|_| unreadable(path, row))?;
-        let rows = group.metadata().num_rows().max(0) as u64;
-        if before < rows {
-            let cell = cell(group.as_ref(), place, before as usize);
-            let cell = cell.map_err(|_| unreadable(path, row))?;
-            let cell = cell.ok_or_else(|| unreadable(path, row))?;
-            return match cell.len() as u64 {
-                got if got > limits.max_file_bytes => Err(Error::Limit {
-                    what: Limits::FILE_BYTES,
-                    got,
-                    limit: limits.max_file_bytes,
-                }),
-                _ => Ok(cell.data().to_vec()),
-            };
-        }
-        before -= rows;
-    }
-    Err(unreadable(path, row))
-}
-
-fn unreadable(path: &Path, row: u64) -> Error {
-    Error::BadImage(format!(
-        "row {row}: no readable picture bytes: {}",
-        path.display()
-    ))
-}
-
-fn cell(
-    group: &dyn RowGroupReader,
-    place: usize,
-    before: usize,
-) -> parquet::errors::Result<Option<ByteArray>> {
-    let ColumnReader::ByteArrayColumnReader(mut column) = group.get_column_reader(place)? else {
-        return Ok(None);
+/// How many rows the file has, once its footer does not contradict itself.
+pub(super) fn row_count(path: &Path, metadata: &ParquetMetaData) -> Result<u64> {
+    let contradiction = || {
+        bad(
+            path,
+            "a Parquet file that claims other rows than its row groups can hold",
+        )
     };
-    column.skip_records(before)?;
-    let (mut values, mut defined, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
-    column.read_records(1, Some(&mut defined), Some(&mut repeated), &mut values)?;
-    Ok(values.pop())
+    let count = |rows: i64| u64::try_from(rows).map_err(|_| contradiction());
+    let mut held = 0_u64;
+    for group in metadata.row_groups() {
+        let rows = count(group.num_rows())?;
+        // A row has at least one value of every column, be it null.
+        for column in group.columns() {
+            if count(column.num_values())? < rows {
+                return Err(contradiction());
+            }
+        }
+        held = held.saturating_add(rows);
+    }
+    let claimed = count(metadata.file_metadata().num_rows())?;
+    if claimed != held {
+        return Err(contradiction());
+    }
+    match claimed > MAX_ROWS {
+        true => Err(Error::Limit {
+            what: "rows of a manifest",
+            got: claimed,
+            limit: MAX_ROWS,
+        }),
+        false => Ok(claimed),
+    }
 }
 
-/// Whether `column` holds bytes, one value a row.
-///
-/// # Errors
-/// `BAD_CONFIG` where it does not, or there is no such column; `IO_ERROR`.
-pub(super) fn check_bytes(path: &Path, column: &str) -> Result<()> {
-    let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
-    let damaged = || bad(path, "not a readable Parquet file");
-    let open = || SerializedFileReader::new(file).map_err(|_| damaged());
-    let reader = guarded(open, damaged)?;
-    let schema = reader.metadata().file_metadata().schema_descr_ptr();
-    let found = (0..schema.num_columns())
-        .map(|place| schema.column(place))
-        .find(|found| found.path().string() == column)
-        .ok_or_else(|| no_column(path, &[column]))?;
-    if found.physical_type() != Physical::BYTE_ARRAY || found.max_rep_level() > 0 {
-        let wrong = format!("column {column}: expected the bytes of one picture file a row");
-        return Err(bad(path, &wrong));
+/// The column of a Parquet file that holds the bytes of picture files. The footer is read once for all rows.
+#[derive(Debug)]
+pub struct PictureColumn {
+    path: PathBuf,
+    name: String,
+    place: usize,
+    metadata: ParquetMetaData,
+}
+
+impl PartialEq for PictureColumn {
+    /// Whether both are the same column of the same file.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.path, self.place) == (&other.path, other.place)
     }
-    Ok(())
+}
+
+impl Eq for PictureColumn {}
+
+impl PictureColumn {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The column's name; `image.bytes` for a field of a group.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The column `name` of the file at `path`.
+    ///
+    /// # Errors
+    /// `BAD_CONFIG` where it does not hold bytes, one value a row, there is no such column, or the file is damaged;
+    /// `LIMIT_EXCEEDED`; `IO_ERROR`.
+    pub(super) fn open(path: &Path, name: &str) -> Result<Self> {
+        let failed = |error| Error::io("read", path, error);
+        let file = File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        let damaged = || bad(path, "not a readable Parquet file");
+        let read = || ParquetMetaDataReader::new().parse_and_finish(&file);
+        let metadata = guarded(|| read().map_err(|_| damaged()), damaged)?;
+        let schema = metadata.file_metadata().schema_descr();
+        let place = (0..schema.num_columns())
+            .find(|place| schema.column(*place).path().string() == name)
+            .ok_or_else(|| no_column(path, &[name]))?;
+        let found = schema.column(place);
+        if found.physical_type() != Physical::BYTE_ARRAY || found.max_rep_level() > 0 {
+            let wrong = format!("column {name}: expected the bytes of one picture file a row");
+            return Err(bad(path, &wrong));
+        }
+        // No picture takes less than a byte: rows are held in memory before the first is read.
+        if row_count(path, &metadata)? > bytes {
+            return Err(bad(
+                path,
+                "a Parquet file that claims more pictures than it has bytes",
+            ));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            place,
+            metadata,
+        })
+    }
+
+    /// The bytes of the row with this number, from 1. Pages before it are passed over without being decoded.
+    ///
+    /// # Errors
+    /// `IO_ERROR`; `BAD_IMAGE` where the file or the cell is damaged or empty; `LIMIT_EXCEEDED`.
+    pub(super) fn bytes(&self, row: u64, limits: &Limits) -> Result<Vec<u8>> {
+        let unreadable = || {
+            Error::BadImage(format!(
+                "row {row}: no readable picture bytes: {}",
+                self.path.display()
+            ))
+        };
+        let file = File::open(&self.path).map_err(|error| Error::io("read", &self.path, error))?;
+        let read = || {
+            let cell = self.cell(file, row).map_err(|_| unreadable())?;
+            cell.ok_or_else(unreadable)
+        };
+        let cell = guarded(read, unreadable)?;
+        limits.check_file(cell.len() as u64)?;
+        Ok(cell.data().to_vec())
+    }
+
+    fn cell(&self, file: File, row: u64) -> parquet::errors::Result<Option<ByteArray>> {
+        let mut before = row.saturating_sub(1);
+        for (number, group) in self.metadata.row_groups().iter().enumerate() {
+            let rows = group.num_rows().max(0) as u64;
+            if before >= rows {
+                before -= rows;
+                continue;
+            }
+            let index = self.metadata.page_index_for_row_group(number);
+            let properties = Arc::new(ReaderProperties::builder().build());
+            let group = SerializedRowGroupReader::new(Arc::new(file), group, index, properties)?;
+            let ColumnReader::ByteArrayColumnReader(mut column) =
+                group.get_column_reader(self.place)?
+            else {
+                return Ok(None);
+            };
+            column.skip_records(before as usize)?;
+            let (mut values, mut defined, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
+            column.read_records(1, Some(&mut defined), Some(&mut repeated), &mut values)?;
+            return Ok(values.pop());
+        }
+        Ok(None)
+    }
 }

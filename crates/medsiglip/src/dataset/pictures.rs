@@ -46,7 +46,7 @@ impl Pictures {
         &self.sources
     }
 
-    /// The pictures of each source that could not be read when their turn came.
+    /// The pictures of each source that could not be read when their turn came, be it in [`super::find_leaks`].
     pub fn skipped(&self) -> Vec<Skipped> {
         self.state().skipped.clone()
     }
@@ -62,6 +62,11 @@ impl Pictures {
         let state = self.state();
         let mean = state.bytes as f64 / state.kept.len().max(1) as f64;
         ((mean * all as f64) as u64).min(self.budget)
+    }
+
+    /// How pictures are decoded.
+    pub(super) fn options(&self) -> &DecodeOptions {
+        &self.options
     }
 
     pub(super) fn example(&self, source: usize, place: usize) -> &Example {
@@ -98,10 +103,10 @@ impl Pictures {
         self.state().failed[source].contains(&place)
     }
 
-    /// Notes a picture that cannot be read, once.
+    /// Notes a picture that cannot be read, once: it is not tried again.
     ///
     /// # Errors
-    /// `BAD_ARGUMENT` where they are more than the source's `max_skipped`.
+    /// `BAD_ARGUMENT` where they and what was left out when the source was opened are more than its `max_skipped`.
     pub(super) fn note(&self, source: usize, place: usize, error: &Error) -> Result<()> {
         let mut state = self.state();
         if !state.failed[source].insert(place) {
@@ -110,9 +115,15 @@ impl Pictures {
         let location = self.example(source, place).picture.place();
         state.skipped[source].add_unreadable(&location, error);
         let Source {
-            config, examples, ..
+            config,
+            examples,
+            skipped,
+            ..
         } = &self.sources[source];
-        state.skipped[source].check(examples.len() as u64, config.max_skipped, &config.name)
+        let seen = examples.len() as u64 + skipped.total();
+        let mut all = skipped.clone();
+        all.extend(&state.skipped[source]);
+        all.check(seen, config.max_skipped, &config.name)
     }
 
     /// A thread that panicked leaves nothing half done here.

@@ -10,22 +10,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tar::{Archive, EntryType};
+use tar::{Archive, EntryType, PaxExtensions};
 
+use super::location::is_picture;
 use super::table::{one, texts};
 use super::{Example, Location, Skipped, SourceConfig};
 use crate::image::Limits;
 use crate::{Error, Result};
 
-const PICTURES: [&str; 7] = ["jpg", "jpeg", "png", "webp", "tif", "tiff", "dcm"];
+/// Bytes of a block of a tar file, in which headers and members begin.
+const BLOCK: u64 = 512;
 
 /// Bytes of a text member, or of a long name.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
-/// The examples of one shard, in its order. What follows damage is lost, and counted as one example.
+/// The examples of one shard, in its order.
 ///
 /// # Errors
-/// `IO_ERROR` where it cannot be opened.
+/// `IO_ERROR` where it cannot be opened. `BAD_CONFIG` where it is damaged: nobody can say how much follows and is lost.
+/// Where `max_skipped` is 1, what lies before the damage is taken, and the damage counted as one example.
 pub(super) fn read(
     path: &Path,
     config: &SourceConfig,
@@ -52,7 +55,14 @@ pub(super) fn read(
     let end = check_names(names, length).and_then(|()| shard.walk(members, skipped));
     shard.finish_sample(skipped);
     if let Err(Damage { at, what }) = end {
-        skipped.add(&format!("{} at byte {at}", path.display()), what);
+        let place = format!("{} at byte {at}", path.display());
+        if config.max_skipped < 1.0 {
+            return Err(config.bad(&format!(
+                "{what}; all that follows is lost: copy the shard again, or take what lies before with max_skipped = 1: \
+                 {place}"
+            )));
+        }
+        skipped.add(&place, what);
     }
     Ok(shard.examples)
 }
@@ -90,7 +100,7 @@ fn check_names(file: BufReader<File>, length: u64) -> std::result::Result<(), Da
             return Err(damage(at, "tar file with a name of more than 1 MiB"));
         }
         let mut text = Vec::new();
-        if names && entry.read_to_end(&mut text).is_ok() && text.windows(6).any(|w| w == b" size=")
+        if kind.is_pax_local_extensions() && entry.read_to_end(&mut text).is_ok() && has_size(&text)
         {
             return Err(damage(at, "tar file with members of 8 GiB or more"));
         }
@@ -100,6 +110,13 @@ fn check_names(file: BufReader<File>, length: u64) -> std::result::Result<(), Da
         }
     }
     Ok(())
+}
+
+/// Whether a pax header gives a size, as the tar crate reads it: up to the first malformed record.
+fn has_size(records: &[u8]) -> bool {
+    PaxExtensions::new(records)
+        .map_while(Result::ok)
+        .any(|record| record.key_bytes() == b"size")
 }
 
 /// The members of one key so far.
@@ -143,6 +160,7 @@ impl Shard<'_> {
                 at,
                 what: match error.kind() {
                     std::io::ErrorKind::UnexpectedEof => CUT,
+                    _ if !self.has_block_after(at) => CUT,
                     _ => UNREADABLE,
                 },
             })?;
@@ -173,15 +191,25 @@ impl Shard<'_> {
             }
             self.member(&extension, offset, bytes, &mut entry);
         }
-        Ok(())
+        // The reader takes the end of the file for the end of the archive, which is a block of zeros: a file that is cut
+        // between two members would look whole.
+        match self.has_block_after(at) {
+            true => Ok(()),
+            false => Err(Damage { at, what: CUT }),
+        }
+    }
+
+    fn has_block_after(&self, member_end: u64) -> bool {
+        let start = member_end.next_multiple_of(BLOCK);
+        start.saturating_add(BLOCK) <= self.length
     }
 
     fn member(&mut self, extension: &str, offset: u64, bytes: u64, entry: &mut impl Read) {
         let Some(sample) = &mut self.sample else {
             return;
         };
-        if PICTURES.contains(&extension) {
-            if bytes > Limits::default().max_file_bytes {
+        if is_picture(extension) {
+            if Limits::default().check_file(bytes).is_err() {
                 sample.wrong = Some("picture over the limit of file size");
             } else if bytes == 0 {
                 sample.wrong = Some("empty picture file");

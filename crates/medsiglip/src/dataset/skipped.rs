@@ -39,6 +39,15 @@ impl Skipped {
         }
     }
 
+    /// Adds what `other` left out.
+    pub(super) fn extend(&mut self, other: &Self) {
+        for (reason, count) in &other.reasons {
+            *self.reasons.entry(reason.clone()).or_default() += count;
+        }
+        let room = MAX_LISTED.saturating_sub(self.listed.len());
+        self.listed.extend(other.listed.iter().take(room).cloned());
+    }
+
     /// An error where more than the share `max_share` of `seen` examples was left out.
     pub(super) fn check(&self, seen: u64, max_share: f64, source: &str) -> Result<()> {
         let total = self.total();
@@ -55,15 +64,19 @@ impl Skipped {
 
     /// What a person is told where examples were left out: how many, why, and the first places.
     pub fn warning(&self, source: &str) -> Option<String> {
-        let listed = &self.listed[..self.listed.len().min(MAX_TOLD)];
         (self.total() > 0).then(|| {
             format!(
                 "source {source}: left out {} ({}): {}",
                 self.total(),
                 self.counts(),
-                listed.join("; ")
+                self.first_places()
             )
         })
+    }
+
+    /// The first ten of the list in a line.
+    pub(super) fn first_places(&self) -> String {
+        self.listed[..self.listed.len().min(MAX_TOLD)].join("; ")
     }
 
     fn counts(&self) -> String {

@@ -5,13 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::captions::Captions;
-use super::{Example, Location, Skipped, SourceConfig, parquet_rows, shards, table};
+use super::location::is_picture;
+use super::{Example, Location, PictureColumn, Skipped, SourceConfig, shards, table};
 use crate::{Error, Result};
-
-/// Extensions of the pictures in a folder.
-const PICTURES: [&str; 11] = [
-    "bmp", "dcm", "jpeg", "jpg", "pbm", "pgm", "png", "ppm", "tif", "tiff", "webp",
-];
 
 /// Folders below folders that are walked.
 const MAX_DEPTH: usize = 64;
@@ -35,7 +31,7 @@ impl Source {
     ///
     /// # Errors
     /// `BAD_CONFIG` for a contradiction in `config`, an unknown column, a manifest that is damaged as a whole, no example
-    /// at all or an id that is there twice; `BAD_ARGUMENT` where more than `max_skipped` cannot be used; `IO_ERROR`;
+    /// at all, an id that is there twice or a `group` that no example has; `BAD_ARGUMENT` where more than `max_skipped` cannot be used; `IO_ERROR`;
     /// `LIMIT_EXCEEDED`.
     pub fn open(config: SourceConfig, base: impl AsRef<Path>) -> Result<Self> {
         config.check()?;
@@ -55,8 +51,10 @@ impl Source {
         if examples.is_empty() {
             return Err(config.bad("no example"));
         }
+        let mut warnings = texts_without_examples(&config, &examples);
+        warnings.extend(ungrouped(&config, &examples)?);
         Ok(Self {
-            warnings: texts_without_examples(&config, &examples),
+            warnings,
             config,
             examples,
             skipped,
@@ -78,9 +76,28 @@ impl Source {
         self.captions.all(example)
     }
 
+    /// Whether `caption` is among [`all_captions`](Self::all_captions) of `example`. None of them is made for it, so that
+    /// their number does not matter.
+    pub fn may_have(&self, example: &Example, caption: &str) -> bool {
+        self.captions.may_give(example, caption)
+    }
+
     /// Whether every example has a caption: else the source has labels or pictures alone.
     pub fn has_texts(&self) -> bool {
         self.config.has_texts() || self.examples.iter().any(|e| !e.captions.is_empty())
+    }
+
+    /// That the source has texts, or is never drawn from: what it must have where pictures are learned from texts.
+    ///
+    /// # Errors
+    /// `BAD_CONFIG` where it has a weight and no texts.
+    pub fn expect_texts(&self) -> Result<()> {
+        if self.config.weight == 0.0 || self.has_texts() {
+            return Ok(());
+        }
+        Err(self.config.bad(
+            "no example has a text; expected captions, templates or label_texts, or weight = 0",
+        ))
     }
 
     /// The columns whose values are classes: those with texts, and the one to stratify by.
@@ -169,6 +186,28 @@ fn texts_without_examples(config: &SourceConfig, examples: &[Example]) -> Vec<St
     warnings
 }
 
+/// A warning where some examples have no group: each of them is divided by itself.
+///
+/// # Errors
+/// `BAD_CONFIG` where none has one, so that nothing would keep patients together.
+fn ungrouped(config: &SourceConfig, examples: &[Example]) -> Result<Option<String>> {
+    let Some(column) = &config.group else {
+        return Ok(None);
+    };
+    let all = examples.len();
+    match examples.iter().filter(|e| e.group.is_none()).count() {
+        0 => Ok(None),
+        without if without == all => {
+            Err(config.bad(&format!("group: no example has a value of {column}")))
+        }
+        without => Ok(Some(format!(
+            "source {}: {without} of {all} examples have no value of {column}; a split puts each of them on a side by \
+             itself",
+            config.name
+        ))),
+    }
+}
+
 fn read_manifest(path: &Path, config: &SourceConfig, found: &mut Found) -> Result<()> {
     let labels: Vec<String> = config.label_columns().into_iter().collect();
     let mut wanted: Vec<Vec<&str>> = Vec::new();
@@ -180,8 +219,7 @@ fn read_manifest(path: &Path, config: &SourceConfig, found: &mut Found) -> Resul
             {
                 return Err(config.bad("image_bytes: expected a .parquet manifest"));
             }
-            parquet_rows::check_bytes(path, column)?;
-            Some(Arc::<str>::from(column.as_str()))
+            Some(Arc::new(PictureColumn::open(path, column)?))
         }
         (None, Some(column)) => {
             wanted.push(vec![column]);
@@ -199,12 +237,10 @@ fn read_manifest(path: &Path, config: &SourceConfig, found: &mut Found) -> Resul
             .chain(&labels)
             .map(|column| vec![column.as_str()]),
     );
-    let file: Arc<Path> = path.into();
     let folder = path.parent().unwrap_or(Path::new(""));
     table::read(path, &wanted, &mut |number, row| {
         let example = row.and_then(|row| {
             let picture = picture.as_ref().map(|column| Location::Cell {
-                file: file.clone(),
                 column: column.clone(),
                 row: number,
             });
@@ -306,7 +342,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .to_ascii_lowercase();
-            if PICTURES.contains(&extension.as_str()) {
+            if is_picture(&extension) {
                 files.push(path);
             }
         }

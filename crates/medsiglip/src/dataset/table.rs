@@ -37,16 +37,16 @@ pub(super) fn read(path: &Path, wanted: &[Vec<&str>], each: Receiver) -> Result<
     if !metadata.is_file() {
         return Err(bad(path, "expected a file"));
     }
-    let limit = Limits::default().max_file_bytes;
     match extension.to_ascii_lowercase().as_str() {
         "parquet" => parquet_rows::read(path, file, wanted, each),
-        "csv" | "jsonl" if metadata.len() > limit => Err(Error::Limit {
-            what: Limits::FILE_BYTES,
-            got: metadata.len(),
-            limit,
-        }),
-        "csv" => read_csv(path, file, wanted, each),
-        "jsonl" => read_jsonl(path, file, wanted, each),
+        "csv" => {
+            Limits::default().check_file(metadata.len())?;
+            read_csv(path, file, wanted, each)
+        }
+        "jsonl" => {
+            Limits::default().check_file(metadata.len())?;
+            read_jsonl(path, file, wanted, each)
+        }
         _ => Err(bad(path, "expected a .csv, .jsonl or .parquet file")),
     }
 }

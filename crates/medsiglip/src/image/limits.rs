@@ -28,7 +28,7 @@ impl Limits {
     pub const PIXELS: &str = "picture size in pixels";
 
     /// Checks the size of a file.
-    pub(super) fn check_file(&self, bytes: u64) -> Result<()> {
+    pub(crate) fn check_file(&self, bytes: u64) -> Result<()> {
         check(Self::FILE_BYTES, bytes, self.max_file_bytes)
     }
 

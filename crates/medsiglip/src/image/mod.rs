@@ -17,7 +17,7 @@ pub mod color;
 use decode::orientation_of_exif;
 pub use decode::{DecodeOptions, SourceInfo, decode, open, open_with};
 pub use limits::Limits;
-pub use sniff::{Kind, SNIFF_BYTES, sniff};
+pub use sniff::{DICOM_EXTENSIONS, Kind, PICTURE_EXTENSIONS, SNIFF_BYTES, sniff};
 
 use crate::{Error, Result};
 

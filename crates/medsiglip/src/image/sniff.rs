@@ -3,6 +3,14 @@
 /// As many of a file's first bytes as [`sniff`] looks at; fewer are judged as the whole file.
 pub const SNIFF_BYTES: usize = 256;
 
+/// The ends of names, in lower case and without the dot, by which a folder's files are taken for pictures.
+pub const PICTURE_EXTENSIONS: [&str; 13] = [
+    "png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp", "pnm", "pbm", "pgm", "ppm", "jpe", "jfif",
+];
+
+/// As [`PICTURE_EXTENSIONS`], those of DICOM files, which many files of the format do not have.
+pub const DICOM_EXTENSIONS: [&str; 2] = ["dcm", "dicom"];
+
 /// What a file is, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

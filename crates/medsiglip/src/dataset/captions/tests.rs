@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::dataset::Location;
 use crate::dataset::random::{Purpose, generator};
@@ -125,4 +127,29 @@ fn all_captions_are_those_that_draws_give() {
     all.sort();
     assert_eq!(all.len(), 1 + 6 + 6);
     assert_eq!(drawn, all);
+}
+
+proptest! {
+    /// What can be given is what is written out, whatever begins like what.
+    #[test]
+    fn a_caption_may_be_given_where_it_is_among_all(
+        templates in prop::collection::vec("[ab, ]{0,2}(\\{[xy]\\}[ab, ]{0,2}){0,2}", 1..4),
+        texts in prop::collection::btree_map("[ab]", prop::collection::vec("[ab, ]{1,3}", 1..3), 0..3),
+        labels in prop::collection::btree_map("[xy]", "[ab]{0,2}(\\| ?[abc]){0,2}", 0..3),
+        others in prop::collection::vec("[ab, ]{0,8}", 0..20),
+    ) {
+        let templates = templates.iter().filter_map(|t| Template::parse(t).ok());
+        let captions = Captions {
+            templates: templates.collect(),
+            texts: [("x".to_owned(), texts)].into(),
+        };
+        let example = Example { labels, ..example(&["aba"], &[]) };
+        let all = captions.all(&example).unwrap();
+        for caption in &all {
+            prop_assert!(captions.may_give(&example, caption), "{caption:?}");
+        }
+        for other in &others {
+            prop_assert_eq!(captions.may_give(&example, other), all.contains(other));
+        }
+    }
 }

@@ -119,6 +119,60 @@ fn batches_do_not_depend_on_threads_budget_or_the_place_of_the_start() {
     );
 }
 
+/// Three shards of ten samples, two of them broken, in a mixture with files: any start gives what follows there.
+#[test]
+fn a_run_goes_on_in_the_middle_of_a_shard() {
+    let folder = tempfile::tempdir().unwrap();
+    for shard in 0..3 {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |name: String, content: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            tar.append_data(&mut header, name, content).unwrap();
+        };
+        for number in 0..10 {
+            let picture = match (shard, number) {
+                (0, 3) | (2, 7) => b"P5\n9 9\n255\n".to_vec(),
+                _ => noise(shard * 10 + number, 20),
+            };
+            add(format!("{number}.pgm"), &picture);
+            add(
+                format!("{number}.txt"),
+                format!("{shard} {number}").as_bytes(),
+            );
+        }
+        let shard = format!("{shard}.tar");
+        write(folder.path(), &shard, &tar.into_inner().unwrap());
+    }
+    let toml = format!(
+        "shards = \"*.tar\"\nshuffle_buffer = 6\nmax_skipped = 0.1\nweight = 3.0\n{AUGMENT}"
+    );
+    let shards = open(&toml, folder.path()).unwrap();
+    assert_eq!(shards.examples.len(), 30);
+    let sources = vec![shards, sources(folder.path(), "", &[]).remove(0)];
+    let mixture = all_training(&sources);
+    let fixture = |sources: Vec<Source>| Fixture {
+        pictures: Arc::new(Pictures::new(sources, DecodeOptions::default(), 0)),
+        mixture: mixture.clone(),
+        _folder: tempfile::tempdir().unwrap(),
+    };
+    let whole = fixture(sources.clone()).batches(options(4), 20);
+    assert!(whole.iter().any(|batch| batch.sources.contains(&1)));
+    // The run that goes on knows nothing of what failed before; its leak search has found all that is broken.
+    for start in [1, 2, 5, 9, 13, 19] {
+        let searched = fixture(sources.clone());
+        crate::dataset::find_leaks(&searched.pictures).unwrap();
+        assert_eq!(searched.pictures.skipped()[0].total(), 2);
+        let later = LoaderOptions {
+            start: 4 * start as u64,
+            ..options(4)
+        };
+        let rest = fixture(sources.clone()).batches(later.clone(), 20 - start);
+        assert_eq!(rest, whole[start..]);
+        assert_eq!(searched.batches(later, 20 - start), whole[start..]);
+    }
+}
+
 #[test]
 fn a_budget_is_kept() {
     let fixture = fixture("", &[], 1000);
@@ -240,6 +294,28 @@ fn too_many_broken_pictures_end_the_run() {
     assert_eq!(error.code(), "BAD_ARGUMENT");
     assert!(error.to_string().contains("max_skipped"), "{error}");
     assert!(results.len() < 100 && results[..results.len() - 1].iter().all(Result::is_ok));
+}
+
+#[test]
+fn a_batch_without_a_readable_picture_ends_training() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..3 {
+        write(folder.path(), &format!("{number}.pgm"), b"P5\n9 9\n255\n");
+    }
+    let toml = "folder = \".\"\ntemplates = [\"a\"]\nmax_skipped = 1.0";
+    let sources = vec![open(toml, folder.path()).unwrap()];
+    let mixture = all_training(&sources);
+    let pictures = Arc::new(Pictures::new(sources, DecodeOptions::default(), 0));
+    let loader = Loader::training(pictures.clone(), mixture, preprocessor(), options(4));
+    let mut loader = loader.unwrap();
+    let error = loader.next().unwrap().unwrap_err();
+    assert_eq!(error.code(), "BAD_ARGUMENT");
+    assert!(error.to_string().contains("no picture"), "{error}");
+    assert!(loader.next().is_none());
+    // A list ends by itself.
+    let list = vec![(0, 0), (0, 1)];
+    let loader = Loader::in_order(pictures, list, preprocessor(), options(4));
+    assert_eq!(loader.unwrap().count(), 0);
 }
 
 #[test]

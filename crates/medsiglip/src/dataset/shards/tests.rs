@@ -88,19 +88,26 @@ fn told(result: Result<Source>) -> String {
 }
 
 #[test]
-fn a_shard_that_is_cut_off_names_the_place() {
+fn a_shard_that_is_cut_off_is_refused_and_names_the_place() {
     let folder = tempfile::tempdir().unwrap();
     let whole = two();
-    // In the second picture: its header is at 512 + 2048 + 1024.
-    write(folder.path(), "a.tar", &whole[..4500]);
-    let message = told(shards(folder.path(), ""));
-    assert!(
-        message.contains("a.tar at byte 4096: tar file that is cut off"),
-        "{message}"
-    );
-    let source = shards(folder.path(), "max_skipped = 0.5").unwrap();
-    assert_eq!(ids(&source.examples), ["a/a"]);
-    assert_eq!(source.skipped.total(), 1, "{:?}", source.skipped);
+    // The first example ends at 3075, and its last block at 3584, where the header of the second picture begins: cut in the
+    // picture, between the examples, in the header.
+    for (length, place) in [(4500, 4096), (3584, 3075), (3900, 3075)] {
+        write(folder.path(), "a.tar", &whole[..length]);
+        let result = shards(folder.path(), "max_skipped = 0.99");
+        assert_eq!(result.as_ref().unwrap_err().code(), "BAD_CONFIG");
+        let message = told(result);
+        let expected = format!("a.tar at byte {place}");
+        assert!(message.contains("source s: tar file that is cut off"));
+        assert!(message.ends_with(&expected), "{message}");
+        let source = shards(folder.path(), "max_skipped = 1.0").unwrap();
+        assert_eq!(ids(&source.examples), ["a/a"]);
+        assert_eq!(source.skipped.total(), 1, "{:?}", source.skipped);
+        assert!(source.skipped.listed[0].contains(&expected));
+    }
+    write(folder.path(), "a.tar", &whole);
+    assert_eq!(shards(folder.path(), "").unwrap().examples.len(), 2);
 }
 
 #[test]
@@ -121,7 +128,7 @@ fn a_lying_size_is_refused_without_memory() {
         write(folder.path(), "a.tar", &bytes);
         let message = told(shards(folder.path(), ""));
         assert!(message.contains("a.tar at byte"), "{message}");
-        let lenient = shards(folder.path(), "max_skipped = 0.5").unwrap();
+        let lenient = shards(folder.path(), "max_skipped = 1.0").unwrap();
         assert_eq!(ids(&lenient.examples), ["a/a"]);
     }
 }
@@ -147,18 +154,29 @@ fn a_name_of_gigabytes_is_not_read() {
 #[test]
 fn a_size_beside_the_header_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for (key, refused) in [("size", true), ("mtime", false)] {
+    let cases = [
+        ("size", "3", true),
+        ("mtime", "3", false),
+        ("path", "a size=3.png", false),
+        ("comment", "size=3", false),
+    ];
+    for (key, value, refused) in cases {
         let mut tar = Builder::new(Vec::new());
-        tar.append_pax_extensions([(key, b"3".as_slice())]).unwrap();
-        for (name, content) in [("a.png", noise(1, 8)), ("a.txt", b"one".to_vec())] {
+        tar.append_pax_extensions([("uname", b"x".as_slice()), (key, value.as_bytes())])
+            .unwrap();
+        let members = [
+            ("a size=3.png", noise(1, 8)),
+            ("a size=3.txt", b"one".to_vec()),
+        ];
+        for (name, content) in members {
             let mut header = Header::new_ustar();
             header.set_size(content.len() as u64);
             tar.append_data(&mut header, name, content.as_slice())
                 .unwrap();
         }
         write(folder.path(), "a.tar", &tar.into_inner().unwrap());
-        let result = shards(folder.path(), "");
-        assert_eq!(result.is_err(), refused);
+        let result = shards(folder.path(), "max_skipped = 0.5");
+        assert_eq!(result.is_err(), refused, "{key} {value}");
         if refused {
             assert!(told(result).contains("8 GiB"));
         }
@@ -171,7 +189,7 @@ fn an_empty_tar_and_a_file_that_is_none_are_errors() {
     write(folder.path(), "a.tar", &tar(&[]));
     assert!(told(shards(folder.path(), "")).contains("no example"));
     write(folder.path(), "a.tar", b"");
-    assert!(told(shards(folder.path(), "")).contains("no example"));
+    assert!(told(shards(folder.path(), "")).contains("cut off"));
     write(folder.path(), "a.tar", &[7; 3000]);
     assert!(told(shards(folder.path(), "")).contains("cannot be read"));
 }
@@ -206,6 +224,21 @@ fn samples_that_cannot_be_used_are_counted() {
         listed.contains("a.tar: example 4: text that is not UTF-8"),
         "{listed}"
     );
+}
+
+#[test]
+fn a_mistyped_group_of_shards_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = noise(1, 8);
+    let json = br#"{"caption": "one", "patient": "p"}"#;
+    write(
+        folder.path(),
+        "a.tar",
+        &tar(&[("a.png", &picture), ("a.json", json)]),
+    );
+    assert!(told(shards(folder.path(), "group = \"pateint\"")).contains("group: no example"));
+    let source = shards(folder.path(), "group = \"patient\"").unwrap();
+    assert_eq!(source.examples[0].group.as_deref(), Some("p"));
 }
 
 #[test]

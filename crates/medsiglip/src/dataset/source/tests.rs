@@ -1,12 +1,14 @@
 use std::sync::Arc;
 
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use proptest::prelude::*;
 
 use super::*;
+use crate::dataset::parquet_rows::row_count;
 use crate::dataset::testing::{labelled, noise, open, pictures, write};
 use crate::image::DecodeOptions;
 
@@ -61,13 +63,17 @@ fn a_folder_gives_labels_in_the_order_of_paths() {
     for (number, name) in (0..).zip(["b/2.pgm", "a/x/1.pgm", "a/0.pgm", "top.pgm"]) {
         write(folder.path(), name, &noise(number, 8));
     }
+    write(folder.path(), "a/2.JFIF", &noise(9, 8));
     write(folder.path(), "a/notes.txt", b"no picture");
     write(folder.path(), ".hidden/3.pgm", b"no picture");
     let source = open("folder = \".\"\nlabels = [\"label\"]", folder.path()).unwrap();
     let ids: Vec<&str> = source.examples.iter().map(|e| e.id.as_str()).collect();
-    assert_eq!(ids, ["a/0.pgm", "a/x/1.pgm", "b/2.pgm", "top.pgm"]);
-    assert_eq!(source.examples[1].labels["label"], "a");
-    assert!(source.examples[3].labels.is_empty());
+    assert_eq!(
+        ids,
+        ["a/0.pgm", "a/2.JFIF", "a/x/1.pgm", "b/2.pgm", "top.pgm"]
+    );
+    assert_eq!(source.examples[2].labels["label"], "a");
+    assert!(source.examples[4].labels.is_empty());
 }
 
 /// Two row groups of two rows; a list of captions; `pictures` of small pages.
@@ -169,6 +175,103 @@ fn a_damaged_parquet_file_is_an_error() {
     }
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     assert_eq!(message(open(toml, folder.path())).0, "BAD_CONFIG");
+}
+
+/// The file of [`write_parquet`] with another footer.
+fn write_lies(path: &Path, lie: impl Fn(ParquetMetaData) -> ParquetMetaData) {
+    write_parquet(path);
+    let mut bytes = std::fs::read(path).unwrap();
+    let file = std::fs::File::open(path).unwrap();
+    let metadata = ParquetMetaDataReader::new()
+        .parse_and_finish(&file)
+        .unwrap();
+    let tail = bytes.len() - 8;
+    let footer = u32::from_le_bytes(bytes[tail..tail + 4].try_into().unwrap());
+    bytes.truncate(tail - footer as usize);
+    ParquetMetaDataWriter::new(&mut bytes, &lie(metadata))
+        .finish()
+        .unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Each row group has `rows` rows, and its columns `values` values, or as many as they have.
+fn claiming(rows: i64, values: Option<i64>) -> impl Fn(ParquetMetaData) -> ParquetMetaData {
+    move |metadata| {
+        let mut builder = metadata.into_builder();
+        for group in builder.take_row_groups() {
+            let mut group = group.into_builder().set_num_rows(rows);
+            for column in group.take_columns() {
+                let values = values.unwrap_or(column.num_values());
+                let column = column.into_builder().set_num_values(values).build();
+                group = group.add_column_metadata(column.unwrap());
+            }
+            builder = builder.add_row_group(group.build().unwrap());
+        }
+        builder.build()
+    }
+}
+
+#[test]
+fn a_footer_that_lies_about_rows_is_refused_without_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list.parquet");
+    let only_pictures = "manifest = \"list.parquet\"\nimage_bytes = \"image.bytes\"";
+    let with_texts = format!("{only_pictures}\ncaptions = [\"caption\"]");
+    let as_paths = "manifest = \"list.parquet\"\nimage = \"caption\"\nid = \"grade\"";
+    let cases = [
+        // More rows than there are values.
+        (1 << 40, None, "BAD_CONFIG"),
+        (3, None, "BAD_CONFIG"),
+        (-1, None, "BAD_CONFIG"),
+        // Consistent lies.
+        (1 << 61, Some(1 << 61), "LIMIT_EXCEEDED"),
+        (1 << 40, Some(1 << 40), "LIMIT_EXCEEDED"),
+    ];
+    for (rows, values, code) in cases {
+        write_lies(&path, claiming(rows, values));
+        for toml in [only_pictures, &with_texts, as_paths] {
+            let (got, told) = message(open(toml, folder.path()));
+            assert_eq!(got, code, "{rows} {toml}: {told}");
+        }
+    }
+    // Within the limit, but of a file of some hundred bytes.
+    write_lies(&path, claiming(1 << 20, Some(1 << 20)));
+    for toml in [only_pictures, &with_texts] {
+        let (code, told) = message(open(toml, folder.path()));
+        assert_eq!(code, "BAD_CONFIG", "{told}");
+        assert!(told.contains("more pictures than it has bytes"), "{told}");
+    }
+    write_lies(&path, |metadata| metadata);
+    assert_eq!(
+        open(only_pictures, folder.path()).unwrap().examples.len(),
+        4
+    );
+}
+
+/// The writer sums up the row groups; the footer's own count is the field before them.
+#[test]
+fn a_footer_that_contradicts_its_row_groups_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list.parquet");
+    write_parquet(&path);
+    let metadata = ParquetMetaDataReader::new()
+        .parse_and_finish(&std::fs::File::open(&path).unwrap())
+        .unwrap();
+    assert_eq!(row_count(&path, &metadata).unwrap(), 4);
+    let file = metadata.file_metadata();
+    for rows in [5, 3, 1 << 62, -4] {
+        let file = parquet::file::metadata::FileMetaData::new(
+            file.version(),
+            rows,
+            None,
+            None,
+            file.schema_descr_ptr(),
+            None,
+        );
+        let lying = ParquetMetaData::new(file, metadata.row_groups().to_vec());
+        let error = row_count(&path, &lying).unwrap_err();
+        assert_eq!(error.code(), "BAD_CONFIG", "{rows}");
+    }
 }
 
 #[test]
@@ -306,6 +409,44 @@ fn contradictions_in_the_configuration_are_refused() {
     let unknown = "name = \"s\"\nfolder = \"a\"\nwieght = 1.0";
     let error = toml::from_str::<SourceConfig>(unknown).unwrap_err();
     assert!(error.message().contains("wieght"), "{error}");
+}
+
+#[test]
+fn a_group_that_no_example_has_is_refused() {
+    let folder = pictures(3);
+    let more = "captions = [\"caption\"]\ngroup = \"patient\"";
+    let none = "path,caption,patient\n0.pgm,a,\n1.pgm,b, \n";
+    let (code, told) = message(csv(folder.path(), none, more));
+    assert_eq!(code, "BAD_CONFIG");
+    assert!(
+        told.contains("source s: group: no example has a value of patient"),
+        "{told}"
+    );
+    let some = "path,caption,patient\n0.pgm,a,p1\n1.pgm,b,\n2.pgm,c,p2\n";
+    let warnings = csv(folder.path(), some, more).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].contains("1 of 3 examples have no value of patient"),
+        "{warnings:?}"
+    );
+    let all = "path,caption,patient\n0.pgm,a,p1\n1.pgm,b,p1\n";
+    assert!(csv(folder.path(), all, more).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_source_that_is_learned_from_must_have_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a/0.pgm", &noise(0, 8));
+    let open = |more: &str| open(&format!("folder = \".\"\n{more}"), folder.path()).unwrap();
+    let error = open("").expect_texts().unwrap_err();
+    assert_eq!(error.code(), "BAD_CONFIG");
+    assert!(
+        error
+            .to_string()
+            .contains("source s: no example has a text")
+    );
+    open("weight = 0.0").expect_texts().unwrap();
+    open("templates = [\"{label}\"]").expect_texts().unwrap();
 }
 
 #[test]
