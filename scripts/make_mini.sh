@@ -13,13 +13,14 @@ model=crates/medsiglip/models/medsiglip-mini
 hash_of() { (cd "$data/$1" && find . -type f ! -name README.md -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1); }
 
 rm -rf runs/mini
+cargo build --release
 began=$(date +%s)
 cargo run --release -- train configs/train/mini.toml --output runs/mini
 seconds=$(($(date +%s) - began))
 mkdir -p "$model" docs
 cp runs/mini/model/* "$model/"
 {
-    printf '{\n  "config": "configs/train/mini.toml",\n  "seed": %s,\n' "$(sed -n 's/^seed = //p' configs/train/mini.toml)"
+    printf '{\n  "config": "configs/train/mini.toml",\n  "seed": %s,\n' "$(sed -n 's/^seed = \([0-9]*\).*/\1/p' configs/train/mini.toml)"
     printf '  "commit": "%s",\n' "$(git rev-parse HEAD)"
     printf '  "seconds": %s,\n  "cores": %s,\n' "$seconds" "$(nproc)"
     printf '  "data": {\n'

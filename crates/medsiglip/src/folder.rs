@@ -8,6 +8,9 @@ use tempfile::TempDir;
 
 use crate::{Error, Result};
 
+/// Names of folders that are being written.
+const PREFIX: &str = ".medsiglip-";
+
 /// Makes `target` from what `fill` writes into a folder beside it, which is then renamed.
 ///
 /// A folder of that name is replaced where it is empty or all in it are files whose names are `ours`; until the new one
@@ -51,6 +54,13 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|e| Error::io("write", path, e))
 }
 
+/// Makes sure that a file that is written is on the disk.
+#[cfg(feature = "train")]
+pub(crate) fn sync_file(path: &Path) -> Result<()> {
+    let sync = || OpenOptions::new().write(true).open(path)?.sync_all();
+    sync().map_err(|e| Error::io("write", path, e))
+}
+
 /// A copy of a file, on the disk.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     let copy = || {
@@ -58,6 +68,40 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
         OpenOptions::new().write(true).open(to)?.sync_all()
     };
     copy().map_err(|e| Error::io("copy", from, e))
+}
+
+/// Whether [`write`] would replace what stands at `target`, or find nothing there.
+///
+/// # Errors
+/// `BAD_ARGUMENT` where it holds other files; `IO_ERROR`.
+#[cfg(feature = "train")]
+pub(crate) fn check_target(target: &Path, ours: fn(&str) -> bool) -> Result<()> {
+    check(target, ours).map(drop)
+}
+
+/// Removes what an interrupted [`write`] left in `folder`. Nobody else must be writing there.
+///
+/// # Errors
+/// `IO_ERROR`.
+#[cfg(feature = "train")]
+pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io("read", folder, e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("read", folder, e))?;
+        if entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(PREFIX))
+        {
+            let path = entry.path();
+            fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+    }
+    Ok(())
 }
 
 /// What stands under a name that is to be written.
@@ -109,7 +153,7 @@ fn beside(target: &Path) -> Result<TempDir> {
     let parent = parent(target);
     fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e))?;
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".medsiglip-");
+    builder.prefix(PREFIX);
     // A temporary folder is its owner's alone; this one becomes the user's, under the usual mask.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));

@@ -26,16 +26,17 @@ pub fn auroc(scores: &[f64], positive: &[bool]) -> Option<f64> {
     Some((rank_sum - positives * (positives + 1.0) / 2.0) / (positives * negatives))
 }
 
-/// The mean of every class's AUROC against all others; classes without a positive or a negative are left out, and
-/// `None` where none is left. `scores` has a row of C scores an item.
+/// The mean of every class's AUROC against all others (scikit-learn's `multi_class="ovr"`, `average="macro"`); `None`
+/// where a class has no positive or no negative. `scores` has a row of C scores an item.
 pub fn macro_auroc(scores: &[Vec<f64>], labels: &[usize], classes: usize) -> Option<f64> {
     let of = |class: usize| {
         let column: Vec<f64> = scores.iter().map(|row| row[class]).collect();
         let positive: Vec<bool> = labels.iter().map(|label| *label == class).collect();
         auroc(&column, &positive)
     };
-    let aurocs: Vec<f64> = (0..classes).filter_map(of).collect();
-    (!aurocs.is_empty()).then(|| aurocs.iter().sum::<f64>() / aurocs.len() as f64)
+    let aurocs: Option<Vec<f64>> = (0..classes).map(of).collect();
+    let aurocs = aurocs.filter(|all| !all.is_empty())?;
+    Some(aurocs.iter().sum::<f64>() / aurocs.len() as f64)
 }
 
 /// A measure and where it would lie in 95 of 100 samples like this one.
@@ -102,10 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn macro_auroc_leaves_absent_classes_out() {
+    fn macro_auroc_is_that_of_all_classes_or_none() {
         let scores = [[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.7, 0.3, 0.0]].map(Vec::from);
-        assert_eq!(macro_auroc(&scores, &[0, 1, 0], 3), Some(1.0));
-        assert_eq!(macro_auroc(&scores, &[0, 0, 0], 3), None);
+        assert_eq!(macro_auroc(&scores, &[0, 1, 0], 2), Some(1.0));
+        // The last two classes: one of two pairs is right in each.
+        assert_eq!(macro_auroc(&scores, &[0, 0, 1], 2), Some(0.5));
+        assert_eq!(macro_auroc(&scores, &[0, 1, 0], 3), None);
+        assert_eq!(macro_auroc(&scores, &[0, 0, 0], 2), None);
     }
 
     #[test]

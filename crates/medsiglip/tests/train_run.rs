@@ -152,8 +152,15 @@ fn another_configuration_does_not_go_on_and_a_folder_is_not_used_twice() {
     assert!(
         refused
             .message()
-            .contains("not the one that this run began with")
+            .contains("the configuration is not what this run began with")
     );
+    let exported = lab.config(|c| {
+        c.steps = 2;
+        c.export.name = "another name".into();
+    });
+    lab.resume("run", &exported).done();
+    let card = fs::read_to_string(lab.path("run/model/README.md")).unwrap();
+    assert!(card.contains("# another name"), "{card}");
 }
 
 #[test]
@@ -259,7 +266,7 @@ fn training_stops_where_validation_gets_no_better_also_after_a_resume() {
         c.steps = 40;
         c.optimizer.lr = 1e-12;
         c.validation.every = 2;
-        c.validation.patience = Some(1);
+        c.validation.patience = Some(2);
     });
     let run = lab.run("run", &config).done();
     assert_eq!(

@@ -1,7 +1,7 @@
 //! `train`: a configuration to a model's folder.
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -37,12 +37,20 @@ pub fn run(args: &TrainArgs) -> Result<Exit> {
     if args.dry_run {
         return dry_run::run(&config, &options);
     }
-    let mut records = Records::open(&places, args.resume)?;
     batches::stop_on_ctrl_c();
     let mut display = Display::new();
+    // Opened when there is something to record: until then, the run may be refused.
+    let mut records = None;
     let trained = train(&config, &options, &mut |event| {
         display.show(event);
-        records.add(event)
+        if let Event::Step(_) | Event::Measured { .. } = event {
+            let records = match &mut records {
+                Some(records) => records,
+                none => none.insert(Records::open(&places, args.resume)?),
+            };
+            records.add(event)?;
+        }
+        Ok(())
     });
     display.finish();
     match trained {
@@ -77,7 +85,7 @@ struct Records {
 
 impl Records {
     /// Those of a new run, or of one that goes on: what it did after its last checkpoint, it will do again.
-    fn open(places: &Places, resume: bool) -> Result<Self> {
+    fn open(places: &Places, resume: bool) -> medsiglip::Result<Self> {
         let path = places.log();
         let (kept, done) = match state::begin(places, resume)? {
             Some(checkpoint) => {
@@ -93,11 +101,10 @@ impl Records {
         let written = builder
             .tempfile_in(&places.run)
             .and_then(|mut file| file.write_all(&kept).map(|()| file))
-            .and_then(|file| file.persist(&path).map_err(|e| e.error));
-        written.map_err(|e| Failure::io("write", &path, e))?;
-        let log = OpenOptions::new().append(true).open(&path);
+            .and_then(|file| file.persist(&path).map_err(|e| e.error))
+            .and_then(|_| OpenOptions::new().append(true).open(&path));
         Ok(Self {
-            log: log.map_err(|e| Failure::io("write", &path, e))?,
+            log: written.map_err(|e| Error::io("write", &path, e))?,
             path,
             board: EventWriter::create(&places.tensorboard(), done)?,
         })
@@ -120,26 +127,24 @@ impl Records {
     }
 }
 
-/// The lines of a log up to the step `done`.
-fn kept(log: &Path, done: u64) -> Result<Vec<u8>> {
-    let Ok(file) = fs::File::open(log) else {
-        return Ok(Vec::new());
+/// The lines of a log up to the step `done`; what is measured at the end is measured again.
+fn kept(log: &Path, done: u64) -> medsiglip::Result<Vec<u8>> {
+    let bytes = match fs::read(log) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("read", log, e)),
     };
     let mut kept = Vec::new();
-    for line in BufReader::new(file).lines() {
-        let line = line.map_err(|e| Failure::io("read", log, e))?;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         // A line that was cut off is none.
-        let step = match serde_json::from_str(&line) {
-            Ok(Event::Step(report)) => report.step,
-            // Measured at the end, and so again.
-            Ok(Event::Measured { side, .. }) if side == Side::Test.name() => continue,
-            Ok(Event::Measured { step, .. }) => step,
-            Ok(_) => 0,
+        let keep = match serde_json::from_slice(line) {
+            Ok(Event::Step(report)) => report.step <= done,
+            Ok(Event::Measured { step, side, .. }) => step <= done && side != Side::Test.name(),
+            Ok(_) => true,
             Err(_) => break,
         };
-        if step <= done {
-            kept.extend_from_slice(line.as_bytes());
-            kept.push(b'\n');
+        if keep {
+            kept.extend_from_slice(line);
         }
     }
     Ok(kept)

@@ -62,6 +62,7 @@ impl Checkpoint {
             head: None,
             checksum: OnceLock::new(),
             config_checksum: OnceLock::new(),
+            own: None,
         })
     }
 
@@ -87,6 +88,7 @@ impl Checkpoint {
             checksum: OnceLock::from(self.checksum()?.to_owned()),
             companions: self.companions.clone(),
             config_checksum: OnceLock::new(),
+            own: self.own.clone(),
             config,
         })
     }

@@ -1,7 +1,6 @@
 //! `medsiglip-mini`, compiled in, as a folder that everything else reads like any other checkpoint.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
@@ -26,28 +25,22 @@ const FILES: [(&str, &[u8]); 8] = files![
     "tokenizer_config.json",
 ];
 
-/// Where there is no cache, this process's own folder.
-static OWN: OnceLock<TempDir> = OnceLock::new();
-
 /// The folder with the model's files: `medsiglip/medsiglip-mini` in the user's cache, made where it is not there or not
-/// the same; where that cannot be written, a temporary one.
+/// the same; where that cannot be written, a temporary one, which is there as long as the second result is kept.
 ///
 /// # Errors
 /// `IO_ERROR` where there is no place for it.
-pub(super) fn folder() -> Result<PathBuf> {
+pub(super) fn folder() -> Result<(PathBuf, Option<TempDir>)> {
     let cached = checksum::cache_folder().map(|cache| cache.join(super::DEFAULT_MODEL));
     if let Some(place) = cached
         && (is_whole(&place) || write(&place).is_ok())
     {
-        return Ok(place);
-    }
-    if let Some(own) = OWN.get() {
-        return Ok(own.path().join(super::DEFAULT_MODEL));
+        return Ok((place, None));
     }
     let own = TempDir::new().map_err(|e| Error::io("create", std::env::temp_dir(), e))?;
-    write(&own.path().join(super::DEFAULT_MODEL))?;
-    let own = OWN.get_or_init(|| own);
-    Ok(own.path().join(super::DEFAULT_MODEL))
+    let place = own.path().join(super::DEFAULT_MODEL);
+    write(&place)?;
+    Ok((place, Some(own)))
 }
 
 /// Whether every file is there and has the bytes that it must have.

@@ -25,7 +25,9 @@ pub use source::{DEFAULT_MODEL, MEDSIGLIP, ModelSource};
 pub use tensor::{Dtype, Tensor, Values};
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+
+use tempfile::TempDir;
 
 use self::bigvision::BigVision;
 use self::files::Weights;
@@ -72,6 +74,8 @@ pub struct Checkpoint {
     /// The files beside the weights that decide the result.
     companions: Vec<PathBuf>,
     config_checksum: OnceLock<String>,
+    /// The folder, where it is there for this checkpoint alone.
+    own: Option<Arc<TempDir>>,
 }
 
 impl Checkpoint {
@@ -86,7 +90,14 @@ impl Checkpoint {
     /// resolution or a second checkpoint that does not fit; `UNSUPPORTED` for another kind of model.
     pub fn open(source: &ModelSource, options: &OpenOptions) -> Result<Self> {
         let mut checkpoint = match source {
-            ModelSource::Mini => Self::open_folder(&mini::folder()?, DEFAULT_MODEL.into())?,
+            ModelSource::Mini => {
+                let (folder, own) = mini::folder()?;
+                let checkpoint = Self::open_folder(&folder, DEFAULT_MODEL.into())?;
+                Self {
+                    own: own.map(Arc::new),
+                    ..checkpoint
+                }
+            }
             ModelSource::Local(path) if is_npz(path) => Self::open_npz(path)?,
             ModelSource::Local(path) => Self::open_folder(path, local_id(path))?,
             ModelSource::Hub { repo, revision } => {
@@ -237,6 +248,7 @@ impl Checkpoint {
             head: None,
             checksum: OnceLock::new(),
             config_checksum: OnceLock::new(),
+            own: None,
         })
     }
 

@@ -40,8 +40,19 @@ impl FromStr for ModelSource {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        if !text.is_empty() && Path::new(text).exists() {
-            return Ok(Self::Local(text.into()));
+        Self::parse_in(Path::new(""), text)
+    }
+}
+
+impl ModelSource {
+    /// As [`FromStr`], but that a relative path starts at `base`.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where there is no such path and the text is no hub id.
+    pub fn parse_in(base: &Path, text: &str) -> Result<Self> {
+        let path = base.join(text);
+        if !text.is_empty() && path.exists() {
+            return Ok(Self::Local(path));
         }
         if text == DEFAULT_MODEL {
             return Ok(Self::Mini);
@@ -49,7 +60,7 @@ impl FromStr for ModelSource {
         let (repo, revision) = text.split_once('@').unwrap_or((text, MAIN));
         let owner = owner(repo).filter(|_| is_revision(revision));
         match owner {
-            Some(owner) if Path::new(owner).exists() => Err(Error::BadArgument(format!(
+            Some(owner) if base.join(owner).exists() => Err(Error::BadArgument(format!(
                 "model: no such folder or file (not taken for a hub id, because {owner:?} is on this machine): {text}"
             ))),
             Some(_) => Ok(Self::Hub {

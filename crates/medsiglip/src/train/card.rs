@@ -4,11 +4,15 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Checkpoint;
 use crate::{Error, Result};
 
 /// What the Health AI Developer Foundations terms ask to be passed on with a model made from theirs, in a notice.
 const HAI_DEF_NOTICE: &str = "HAI-DEF is provided under and subject to the Health AI Developer Foundations Terms of \
      Use found at https://developers.google.com/health-ai-developer-foundations/terms";
+
+/// The file beside the weights that holds it.
+pub(super) const NOTICE: &str = "NOTICE";
 
 /// What a model started from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,16 +27,29 @@ pub enum Base {
 }
 
 impl Base {
-    /// The base that a checkpoint's id names: [`Base::HaiDef`] where MedSigLIP or MedGemma stands in it.
-    pub fn of(id: &str) -> Self {
-        let lower = id.to_ascii_lowercase();
-        // our own small model bears the name, and is no MedSigLIP
-        let medsiglip = lower.replace("medsiglip-mini", "").contains("medsiglip");
-        match medsiglip || lower.contains("medgemma") {
+    /// What `checkpoint` is: [`Base::HaiDef`] where `hai_def` says so; without, where MedSigLIP or MedGemma stands in its
+    /// id or in the hub's name for its folder, or its folder has the notice that this program puts beside such models.
+    pub fn of(checkpoint: &Checkpoint, hai_def: Option<bool>) -> Self {
+        let id = checkpoint.id();
+        let folder = checkpoint.folder();
+        let parts = folder.iter().filter_map(|part| part.to_str());
+        let on_hub = parts.filter(|part| part.starts_with("models--"));
+        let notice = std::fs::read_to_string(folder.join(NOTICE));
+        let found = is_hai_def(id)
+            || on_hub.into_iter().any(is_hai_def)
+            || notice.is_ok_and(|text| text.contains(HAI_DEF_NOTICE));
+        match hai_def.unwrap_or(found) {
             true => Self::HaiDef(id.to_owned()),
             false => Self::Model(id.to_owned()),
         }
     }
+}
+
+fn is_hai_def(id: &str) -> bool {
+    let lower = id.to_ascii_lowercase();
+    // Our own small model bears the name, and is no MedSigLIP.
+    let medsiglip = lower.replace("medsiglip-mini", "").contains("medsiglip");
+    medsiglip || lower.contains("medgemma")
 }
 
 /// One source of pairs.
@@ -106,7 +123,7 @@ impl ModelCard {
     /// The card as Markdown, under the front matter that the hub reads.
     ///
     /// # Errors
-    /// `BAD_ARGUMENT` where the name or licence is empty, a share is none, or a number lies outside its interval.
+    /// `BAD_ARGUMENT` where the name or licence is empty, a share is none, or a number or interval is none.
     pub fn to_markdown(&self) -> Result<String> {
         self.check()?;
         let mut text = self.front_matter();
@@ -142,9 +159,9 @@ impl ModelCard {
             value, low, high, ..
         } in &self.metrics
         {
-            if !(low <= value && value <= high) {
+            if !(value.is_finite() && low <= high) {
                 return bad(format!(
-                    "expected a number inside its interval, got {value} and {low} to {high}"
+                    "expected a number and an interval, got {value} and {low} to {high}"
                 ));
             }
         }
@@ -185,8 +202,8 @@ impl ModelCard {
                     .into()
             }
             Base::Model(id) => format!(
-                "**This is no MedSigLIP.** It is {} trained further by the open-source program `medsiglip`, under the \
-                 terms of that model; its scores say nothing about MedSigLIP's. Not for clinical use.",
+                "**This is no MedSigLIP.** It is {} trained further by the open-source program `medsiglip`; the \
+                 terms of that model may go on to this one. Its scores say nothing about MedSigLIP's. Not for clinical use.",
                 line(id)
             ),
             Base::HaiDef(id) => format!(
@@ -320,11 +337,16 @@ mod tests {
     fn the_terms_of_medsiglip_go_on() {
         for (id, hai_def) in [
             ("google/medsiglip-448", true),
+            ("models--google--medsiglip-448", true),
             ("google/medgemma-4b-it+head", true),
             ("google/siglip-base-patch16-224", false),
             ("medsiglip-mini", false),
         ] {
-            let card = card(Base::of(id));
+            assert_eq!(is_hai_def(id), hai_def);
+            let card = card(match hai_def {
+                true => Base::HaiDef(id.into()),
+                false => Base::Model(id.into()),
+            });
             let text = card.to_markdown().unwrap();
             assert_eq!(card.notice().is_some(), hai_def);
             assert!(text.contains(&format!("base_model: \"{id}\"\n")));
@@ -348,7 +370,7 @@ mod tests {
         refused(|card| card.name = " ".into());
         refused(|card| card.license.clear());
         refused(|card| card.sources[0].share = f64::NAN);
-        refused(|card| card.metrics[0].low = 0.96);
+        refused(|card| card.metrics[0].low = 0.98);
         refused(|card| card.metrics[0].high = f64::NAN);
     }
 }

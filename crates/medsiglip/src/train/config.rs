@@ -163,8 +163,8 @@ fn projections() -> Vec<String> {
         .into()
 }
 
-/// The `[text_warm_start]` table. All captions are a batch, and two captions that are true of the same labels a positive
-/// pair; temperature and bias stay.
+/// The `[text_warm_start]` table. All captions that training can draw are a batch, and two captions that are true of the
+/// same examples a positive pair; temperature and bias stay.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextWarmStart {
@@ -214,7 +214,7 @@ impl SplitConfig {
 pub struct ValidationConfig {
     /// Steps between two validations; 0 for the end alone.
     pub every: u64,
-    /// Stop after this many validations without a better mean of the tasks.
+    /// Stop after this many validations without a better mean of the tasks. The weights of the last step are exported.
     pub patience: Option<u64>,
     /// Zero-shot tasks.
     #[serde(rename = "task")]
@@ -283,6 +283,9 @@ pub struct ExportConfig {
     pub dtype: Dtype,
     /// Its licence, where the base's terms do not go on.
     pub license: String,
+    /// Whether the base is MedSigLIP, MedGemma or made from them, so that the Health AI Developer Foundations terms go on.
+    /// By default it is judged by its id, and by the notice beside it.
+    pub hai_def: Option<bool>,
     /// Licences of the sources, by name.
     pub source_licenses: BTreeMap<String, String>,
     /// What it cannot do, a sentence each.
@@ -295,6 +298,7 @@ impl Default for ExportConfig {
             name: "A fine-tuned SigLIP model".into(),
             dtype: Dtype::F32,
             license: "other".into(),
+            hai_def: None,
             source_licenses: BTreeMap::new(),
             limitations: Vec::new(),
         }
@@ -332,20 +336,19 @@ impl TrainConfig {
     }
 
     fn check(&self) -> Result<()> {
+        let checks = self.numbers().into_iter().chain(self.names());
+        match checks.into_iter().find(|(right, _)| !right) {
+            Some((_, what)) => Err(Error::BadConfig(format!("training configuration: {what}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn numbers(&self) -> [(bool, &'static str); 7] {
         let share = |x: f64| (0.0..1.0).contains(&x);
-        let one_start = self.model.base.is_some() != self.model.new.is_some();
-        let known = |name: &String| self.sources.iter().any(|s| s.name == *name);
-        let mut names: Vec<_> = self.sources.iter().map(|s| &s.name).collect();
-        names.sort();
-        let twice = names.windows(2).any(|pair| pair[0] == pair[1]);
-        let tasks = &self.validation.tasks;
-        let checks = [
+        [
             (self.steps > 0, "steps: expected at least 1"),
             (self.batch.size > 0, "batch.size: expected at least 1"),
             (self.loss.block > 0, "loss.block: expected at least 1"),
-            (one_start, "model: expected either base or new"),
-            (!self.sources.is_empty(), "expected at least one [[source]]"),
-            (!twice, "source: expected every name once"),
             (
                 self.average.is_none_or(share),
                 "average: expected a decay from 0 to below 1",
@@ -359,18 +362,42 @@ impl TrainConfig {
                 "checkpoint: expected every and keep of at least 1",
             ),
             (
+                self.text_warm_start.is_none_or(|t| t.lr > 0.0),
+                "text_warm_start.lr: expected a number above 0",
+            ),
+        ]
+    }
+
+    fn names(&self) -> [(bool, &'static str); 7] {
+        let one_start = self.model.base.is_some() != self.model.new.is_some();
+        let known = |name: &String| self.sources.iter().any(|s| s.name == *name);
+        let mut names: Vec<_> = self.sources.iter().map(|s| &s.name).collect();
+        names.sort();
+        let twice = names.windows(2).any(|pair| pair[0] == pair[1]);
+        let tasks = &self.validation.tasks;
+        let patience = self.validation.patience;
+        let ExportConfig { name, license, .. } = &self.export;
+        [
+            (one_start, "model: expected either base or new"),
+            (!self.sources.is_empty(), "expected at least one [[source]]"),
+            (!twice, "source: expected every name once"),
+            (
                 tasks.iter().all(|t| known(&t.source)),
                 "validation.task: its source is none of the sources",
             ),
             (
-                self.text_warm_start.is_none_or(|t| t.lr > 0.0),
-                "text_warm_start.lr: expected a number above 0",
+                patience.is_none_or(|patience| patience > 0 && !tasks.is_empty()),
+                "validation.patience: expected at least 1, and a task to judge by",
             ),
-        ];
-        match checks.into_iter().find(|(right, _)| !right) {
-            Some((_, what)) => Err(Error::BadConfig(format!("training configuration: {what}"))),
-            None => Ok(()),
-        }
+            (
+                !name.trim().is_empty() && !license.trim().is_empty(),
+                "export: expected a name and a license",
+            ),
+            (
+                self.export.dtype != Dtype::Int8,
+                "export.dtype: expected f32, bf16 or f16, which transformers reads; convert makes int8 of them",
+            ),
+        ]
     }
 
     /// Pairs that go through the towers at once.

@@ -1,16 +1,19 @@
 //! The data of a run: sources, their sides, what is drawn, which texts are true of which pictures.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 
 use super::config::{Positives, TrainConfig};
 use super::step::Pairs;
 use crate::Result;
 use crate::dataset::{
-    Batch, LeakReport, Loader, LoaderOptions, Mixture, Pictures, Pool, Side, Source, find_leaks,
-    split, split_warnings,
+    Batch, LeakReport, Loader, LoaderOptions, Mixture, Pictures, Pool, Side, Source, SourceConfig,
+    find_leaks, split, split_warnings,
 };
+use crate::image::DecodeOptions;
 use crate::preprocess::Preprocessor;
 use crate::tokenizer::{Canonicalizer, Tokenizer};
 
@@ -27,86 +30,106 @@ pub struct Data {
     pub mixture: Mixture,
     /// What a person should know before training.
     pub warnings: Vec<String>,
-    preprocessor: Preprocessor,
+    /// SHA-256 over what is on which side: a run that goes on needs the same.
+    pub fingerprint: String,
+    /// Examples of each source that are not trained on although they are on the training side.
+    left_out: Vec<HashSet<usize>>,
 }
 
-/// The sources of a configuration, read but not divided.
-pub struct Sources(Vec<Source>);
+/// The captions that training can draw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captions {
+    /// Each once, sorted.
+    pub texts: Vec<String>,
+    /// Captions that are true of the same examples have the same number: they say the same.
+    pub meanings: Vec<i32>,
+}
 
-impl Sources {
-    /// Reads the sources; relative paths start at `base`.
+impl Data {
+    /// Reads the sources, divides them, searches for leaks, and makes ready to draw; relative paths start at `base`.
     ///
     /// # Errors
-    /// As of [`Source::open`].
-    pub fn open(config: &TrainConfig, base: &Path) -> Result<Self> {
-        let open = |source: &_| Source::open(Clone::clone(source), base);
-        Ok(Self(
-            config.sources.iter().map(open).collect::<Result<_>>()?,
-        ))
-    }
-
-    /// Every different caption that a draw can have, and for each the examples' labels that it is true of, as numbers.
-    ///
-    /// # Errors
-    /// `LIMIT_EXCEEDED` where an example can have more than ten thousand.
-    pub fn captions(&self) -> Result<Vec<(String, Vec<u32>)>> {
-        let mut captions: HashMap<String, Vec<u32>> = HashMap::new();
-        let mut number = 0;
-        for source in &self.0 {
-            for example in &source.examples {
-                for caption in source.all_captions(example)? {
-                    captions.entry(caption).or_default().push(number);
-                }
-                number += 1;
-            }
-        }
-        let mut captions: Vec<_> = captions.into_iter().collect();
-        captions.sort();
-        Ok(captions)
-    }
-
-    /// Divides them, searches for leaks, and makes ready to draw.
-    ///
-    /// # Errors
-    /// `BAD_CONFIG` where a split or the mixture is impossible; as of [`find_leaks`].
-    pub fn divide(self, config: &TrainConfig, preprocessor: &Preprocessor) -> Result<Data> {
-        let Self(sources) = self;
-        let options = preprocessor.decode_options();
+    /// `BAD_CONFIG` where a split or the mixture is impossible; as of [`Source::open`] and [`find_leaks`].
+    pub fn open(config: &TrainConfig, base: &Path, options: &DecodeOptions) -> Result<Self> {
+        let open = |source: &SourceConfig| Source::open(source.clone(), base);
+        let sources: Vec<_> = config.sources.iter().map(open).collect::<Result<_>>()?;
+        let pictures = Pictures::new(sources, options.clone(), PICTURE_BYTES);
+        let sources = pictures.sources();
         let leaks = match config.split.search {
-            true => find_leaks(&sources, &options)?,
+            true => find_leaks(&pictures)?,
             false => LeakReport::default(),
         };
         let policy = config.split.duplicates;
         let mut sides = Vec::new();
-        let mut pools = Vec::new();
         let mut warnings = Vec::new();
         for (number, source) in sources.iter().enumerate() {
+            source.expect_texts()?;
             let joined = leaks.joined(number, policy);
             let divided = split(source, config.split.shares(), config.seed, &joined)?;
-            let left_out = leaks.left_out(number, policy);
             warnings.extend(source.warnings.iter().cloned());
             warnings.extend(source.skipped.warning(&source.config.name));
             warnings.extend(split_warnings(source, &divided));
-            pools.push(Pool::training(source, &divided, &left_out));
             sides.push(divided);
         }
-        warnings.extend(leaks.warnings(&sources, &sides));
-        Ok(Data {
-            mixture: Mixture::new(pools, config.seed)?,
-            pictures: Arc::new(Pictures::new(sources, options, PICTURE_BYTES)),
+        warnings.extend(leaks.warnings(sources, &sides, policy));
+        let left_out: Vec<_> = (0..sources.len())
+            .map(|number| leaks.left_out(number, policy, &sides))
+            .collect();
+        let pools = sources.iter().zip(&sides).zip(&left_out);
+        let pools = pools.map(|((source, sides), without)| Pool::training(source, sides, without));
+        Ok(Self {
+            mixture: Mixture::new(pools.collect(), config.seed)?,
+            fingerprint: fingerprint(sources, &sides, &left_out),
+            pictures: Arc::new(pictures),
             sides,
             warnings,
-            preprocessor: preprocessor.clone(),
+            left_out,
         })
     }
-}
 
-impl Data {
+    /// The captions that training can draw: nothing of what is held out.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` where an example can have more than ten thousand.
+    pub fn captions(&self) -> Result<Captions> {
+        let mut examples: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
+        for (number, source) in self.pictures.sources().iter().enumerate() {
+            if source.config.weight == 0.0 {
+                continue;
+            }
+            for place in self.on_side(number, Side::Train) {
+                if self.left_out[number].contains(&place) {
+                    continue;
+                }
+                for caption in source.all_captions(&source.examples[place])? {
+                    examples.entry(caption).or_default().push((number, place));
+                }
+            }
+        }
+        let mut numbers: HashMap<Vec<(usize, usize)>, i32> = HashMap::new();
+        let meaning = |mut of: Vec<(usize, usize)>| {
+            // A caption that stands twice in an example is true of it once.
+            of.dedup();
+            let next = numbers.len() as i32;
+            *numbers.entry(of).or_insert(next)
+        };
+        let (texts, of): (Vec<_>, Vec<_>) = examples.into_iter().unzip();
+        Ok(Captions {
+            texts,
+            meanings: of.into_iter().map(meaning).collect(),
+        })
+    }
+
+    /// Whether any example is on a side.
+    pub fn has(&self, side: Side) -> bool {
+        self.sides.iter().flatten().any(|of| *of == side)
+    }
+
     /// Batches from draw number `start` on, without end.
     ///
     /// # Errors
     /// As of [`Loader::training`].
-    pub fn batches(&self, size: usize, start: u64) -> Result<Loader> {
+    pub fn batches(&self, preprocessor: &Preprocessor, size: usize, start: u64) -> Result<Loader> {
         let options = LoaderOptions {
             batch: size,
             start,
@@ -116,7 +139,7 @@ impl Data {
         Loader::training(
             pictures,
             self.mixture.clone(),
-            self.preprocessor.clone(),
+            preprocessor.clone(),
             options,
         )
     }
@@ -140,23 +163,23 @@ impl Data {
     ///
     /// # Errors
     /// As of [`Loader::in_order`].
-    pub fn in_order(&self, list: Vec<(usize, usize)>, size: usize) -> Result<Loader> {
+    pub fn in_order(
+        &self,
+        preprocessor: &Preprocessor,
+        list: Vec<(usize, usize)>,
+        size: usize,
+    ) -> Result<Loader> {
         let options = LoaderOptions {
             batch: size,
             ..LoaderOptions::default()
         };
-        Loader::in_order(
-            self.pictures.clone(),
-            list,
-            self.preprocessor.clone(),
-            options,
-        )
+        Loader::in_order(self.pictures.clone(), list, preprocessor.clone(), options)
     }
 
     /// A batch as the step takes it.
     ///
     /// # Errors
-    /// `BAD_TEXT` where a caption cannot be tokenized; `LIMIT_EXCEEDED` as of [`Source::all_captions`].
+    /// `BAD_TEXT` where a caption cannot be tokenized.
     pub fn pairs(
         &self,
         batch: &Batch,
@@ -170,7 +193,7 @@ impl Data {
                 let true_of = keys.iter().map(|key| vec![*key]).collect();
                 (keys, true_of)
             }
-            Positives::AllTrue => self.all_true(batch)?,
+            Positives::AllTrue => self.all_true(batch),
         };
         Ok(Pairs {
             pixels: batch.pixels.clone(),
@@ -181,31 +204,45 @@ impl Data {
     }
 
     /// Equal captions have one key; a picture's are those that could have been drawn for it.
-    fn all_true(&self, batch: &Batch) -> Result<(Vec<i32>, Vec<Vec<i32>>)> {
+    fn all_true(&self, batch: &Batch) -> (Vec<i32>, Vec<Vec<i32>>) {
         let mut numbers: HashMap<&str, i32> = HashMap::new();
+        let mut distinct = Vec::new();
         let keys: Vec<i32> = batch
             .captions
             .iter()
             .map(|caption| {
-                let next = numbers.len() as i32;
-                *numbers.entry(caption).or_insert(next)
+                *numbers.entry(caption).or_insert_with(|| {
+                    distinct.push(caption);
+                    distinct.len() as i32 - 1
+                })
             })
             .collect();
         let places = batch.sources.iter().zip(&batch.places);
         let true_of = places.map(|(source, place)| {
             let source = &self.pictures.sources()[*source];
-            let captions = source.all_captions(&source.examples[*place])?;
-            let known = captions
-                .iter()
-                .filter_map(|c| numbers.get(c.as_str()).copied());
-            let mut known: Vec<i32> = known.collect();
-            known.sort_unstable();
-            known.dedup();
-            Ok(known)
+            let example = &source.examples[*place];
+            let known = (0..)
+                .zip(&distinct)
+                .filter(|(_, c)| source.may_have(example, c));
+            known.map(|(key, _)| key).collect()
         });
-        let mut true_of = true_of.collect::<Result<Vec<_>>>()?;
+        let mut true_of: Vec<Vec<i32>> = true_of.collect();
         let most = true_of.iter().map(Vec::len).max().unwrap_or(0);
         true_of.iter_mut().for_each(|keys| keys.resize(most, -1));
-        Ok((keys, true_of))
+        (keys, true_of)
     }
+}
+
+/// SHA-256 over every example's source, id and side, and what is left out.
+fn fingerprint(sources: &[Source], sides: &[Vec<Side>], left_out: &[HashSet<usize>]) -> String {
+    let mut hasher = Sha256::new();
+    for ((source, sides), left_out) in sources.iter().zip(sides).zip(left_out) {
+        for (place, (example, side)) in source.examples.iter().zip(sides).enumerate() {
+            let left_out = left_out.contains(&place);
+            let line = (&source.config.name, &example.id, side.name(), left_out);
+            hasher.update(serde_json::to_vec(&line).expect("plain texts"));
+        }
+    }
+    let digest = hasher.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

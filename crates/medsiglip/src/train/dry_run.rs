@@ -3,7 +3,8 @@
 use super::config::{Places, TrainConfig};
 use super::lora::with_lora;
 use super::optimizer::{Groups, Rule};
-use super::run::{Ready, RunOptions};
+use super::run::RunOptions;
+use super::start::Start;
 use super::state;
 use crate::config::{Config, Shape};
 use crate::dataset::{Batch, Side};
@@ -77,19 +78,21 @@ impl Memory {
 /// As of [`train`](super::run::train) before its first step.
 pub fn dry_run(config: &TrainConfig, options: &RunOptions) -> Result<DryRun> {
     let places = Places::of(options.output);
+    let _lock = state::claim(&places)?;
     state::begin(&places, false)?;
-    let Ready {
-        start,
+    let Start {
+        source,
         mut data,
         mut model,
         ..
-    } = Ready::new(config, options, &places)?;
+    } = Start::new(config, options, &places)?;
     if let Some(lora) = &config.lora {
         model = with_lora(model, lora)?;
     }
     let all = params::list(&model);
     let groups = config.optimizer.groups(all.clone())?;
-    let batch = data.batches(config.batch.size, 0)?.next();
+    let preprocessor = source.preprocessor();
+    let batch = data.batches(preprocessor, config.batch.size, 0)?.next();
     let batch = batch.ok_or_else(|| {
         Error::BadArgument("training data: none of its pictures can be read".into())
     })??;
@@ -106,11 +109,11 @@ pub fn dry_run(config: &TrainConfig, options: &RunOptions) -> Result<DryRun> {
         sources: divided.collect(),
         memory: Memory {
             pictures: data.pictures.expected_bytes(),
-            ..memory(config, start.config(), &groups, &all)
+            ..memory(config, source.config(), &groups, &all)
         },
         groups,
         warnings: [data.warnings.clone(), data.skipped()].concat(),
-        samples: start.preprocessor().samples(&batch.pixels),
+        samples: preprocessor.samples(&batch.pixels),
         batch,
     })
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::card::{Base, ModelCard};
+use super::card::{Base, ModelCard, NOTICE};
 use super::init::{Init, Weights, random_weights};
 use crate::checkpoint::{
     CONFIG, Checkpoint, Dtype, PREPROCESSOR, SaveOptions, TOKENIZER_FILES, save_with,
@@ -13,7 +13,6 @@ use crate::tokenizer::Tokenizer;
 use crate::{Config, Error, Result};
 
 const CARD: &str = "README.md";
-const NOTICE: &str = "NOTICE";
 
 /// Writes trained `weights` to `folder` as transformers' `SiglipModel.from_pretrained` and `AutoProcessor` read it, with
 /// `card` as its `README.md`.
@@ -39,8 +38,17 @@ pub fn export(
             "a trained model is written as f32, bf16 or f16, which transformers reads: convert makes int8 of it".into(),
         ));
     }
-    refuse_same(folder, source.folder())?;
+    check_target(folder, source)?;
     write(folder, &source.with_weights(weights)?, Some(dtype), card)
+}
+
+/// Whether a model that was trained from `source` could be written to `folder`.
+///
+/// # Errors
+/// `BAD_ARGUMENT` where `folder` is the source itself or holds other files than a model's; `IO_ERROR`.
+pub fn check_target(folder: &Path, source: &Checkpoint) -> Result<()> {
+    refuse_same(folder, source.folder())?;
+    crate::folder::check_target(folder, is_of_a_model)
 }
 
 /// Writes a model with random weights to `folder`: where a training run from nothing starts.

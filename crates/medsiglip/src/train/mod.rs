@@ -15,6 +15,7 @@ pub mod init;
 pub mod data;
 pub mod validate;
 pub mod state;
+mod start;
 pub mod run;
 pub mod dry_run;
 pub mod card;

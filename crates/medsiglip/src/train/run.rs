@@ -1,6 +1,6 @@
 //! A training run from its configuration to the model's folder.
 
-use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 use std::time::Instant;
 
@@ -9,21 +9,19 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::card::{Base, Metric, ModelCard, TrainedOn};
-use super::config::{Places, TrainConfig};
-use super::data::{Data, Sources};
-use super::export::{create_model_folder, export};
+use super::config::{CheckpointConfig, ExportConfig, Places, TrainConfig};
+use super::data::Data;
+use super::export::export;
 use super::lora::{merged, with_lora};
 use super::optimizer::{Norms, Optimizer, average};
+use super::start::Start;
 use super::state::{self, Progress, State};
 use super::step::{Cut, sigmoid_step};
 use super::validate::{Task, TaskResult};
-use super::warm_start::warm_start;
-use crate::checkpoint::ModelSource;
 use crate::dataset::{Batch, Side};
-use crate::model::{Device, LoadOptions, Logit, Model};
-use crate::tokenizer::{Canonicalizer, TrainedTokenizer};
-use crate::towers::{self, BurnEncoder, Siglip};
-use crate::{Config, Error, Result};
+use crate::model::{Device, Logit, Model};
+use crate::towers::{BurnEncoder, Siglip};
+use crate::{Error, Result};
 
 /// What a run tells while it goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,7 +93,7 @@ pub struct RunOptions<'a> {
 ///
 /// # Errors
 /// Those of its parts; `DIVERGED` where the loss is no number, with the batch's ids in `diverged.json`; `INTERRUPTED`
-/// where it was stopped, after a checkpoint.
+/// where it was stopped, after a checkpoint unless the text tower was still being warmed up.
 pub fn train(
     config: &TrainConfig,
     options: &RunOptions,
@@ -110,7 +108,7 @@ struct Run<'a> {
     tell: &'a mut dyn FnMut(&Event) -> Result<()>,
     places: Places,
     /// The starting model, whose encoder and temperature are replaced by those in training for every validation.
-    start: Model,
+    source: Model,
     data: Data,
     tasks: Vec<Task>,
     model: Siglip,
@@ -119,6 +117,10 @@ struct Run<'a> {
     progress: Progress,
     /// What the validation after the last step gave.
     validated: Option<Vec<TaskResult>>,
+    /// The step of the newest checkpoint.
+    saved: Option<u64>,
+    /// The run's folder is ours as long as this is there.
+    _lock: File,
 }
 
 impl<'a> Run<'a> {
@@ -128,31 +130,36 @@ impl<'a> Run<'a> {
         tell: &'a mut dyn FnMut(&Event) -> Result<()>,
     ) -> Result<Self> {
         let places = Places::of(options.output);
-        let mut progress = Progress {
+        let lock = state::claim(&places)?;
+        let checkpoint = state::begin(&places, options.resume)?;
+        let own = checksum(config);
+        let found = checkpoint.as_deref().map(state::progress).transpose()?;
+        refuse_other("configuration", found.as_ref().map(|f| &f.config), &own)?;
+        let mut start = Start::new(config, options, &places)?;
+        let data = &start.data.fingerprint;
+        refuse_other("data", found.as_ref().map(|f| &f.data), data)?;
+        let progress = found.unwrap_or_else(|| Progress {
             step: 0,
             best: None,
             stale: 0,
-            config: checksum(config),
-        };
-        let checkpoint = state::begin(&places, options.resume)?;
-        if let Some(checkpoint) = &checkpoint {
-            progress = taken_up(checkpoint, &progress)?;
-        }
-        let Ready {
-            captions,
-            mut start,
-            data,
-            tasks,
-            mut model,
-        } = Ready::new(config, options, &places)?;
-        for message in &data.warnings {
+            config: own,
+            data: data.clone(),
+        });
+        for message in &start.data.warnings {
             tell(&Event::Warning {
                 message: message.clone(),
             })?;
         }
         if let (Some(warm), None) = (&config.text_warm_start, &checkpoint) {
-            model = warm_text(model, &start, &captions, warm, options, tell)?;
+            start.warm(warm, options, tell)?;
         }
+        let Start {
+            mut source,
+            data,
+            tasks,
+            mut model,
+            ..
+        } = start;
         if let Some(lora) = &config.lora {
             model.vision_model.device().seed(config.seed);
             model = with_lora(model, lora)?;
@@ -163,26 +170,30 @@ impl<'a> Run<'a> {
             (model, average) = state::load(checkpoint, model, average, &mut optimizer)?;
         }
         // The engine that was loaded with it is not needed.
-        start.replace_encoder(Box::new(BurnEncoder::new(model.valid())), None);
+        source.replace_encoder(Box::new(BurnEncoder::new(model.valid())), None);
         Ok(Self {
             config,
             options,
             tell,
             places,
-            start,
+            source,
             data,
             tasks,
             model,
             average,
             optimizer,
+            saved: checkpoint.map(|_| progress.step),
             progress,
             validated: None,
+            _lock: lock,
         })
     }
 
     fn train(mut self) -> Result<Vec<TaskResult>> {
         let size = self.config.batch.size;
-        let mut batches = self.data.batches(size, self.progress.step * size as u64)?;
+        let first = self.progress.step * size as u64;
+        let preprocessor = self.source.preprocessor();
+        let mut batches = self.data.batches(preprocessor, size, first)?;
         let mut began = Instant::now();
         while self.progress.step < self.config.steps && !self.enough() {
             if (self.options.stop)() {
@@ -224,7 +235,7 @@ impl<'a> Run<'a> {
     fn step(&mut self, batch: &Batch) -> Result<StepReport> {
         let config = self.config;
         let number = self.progress.step;
-        let tokenizer = self.start.tokenizer()?;
+        let tokenizer = self.source.tokenizer()?;
         let pairs = self.data.pairs(batch, tokenizer, config.loss.positives)?;
         let cut = Cut {
             micro_batch: config.micro_batch(),
@@ -280,16 +291,19 @@ impl<'a> Run<'a> {
         ))
     }
 
-    fn save(&self) -> Result<()> {
+    fn save(&mut self) -> Result<()> {
+        if self.saved == Some(self.progress.step) {
+            return Ok(());
+        }
         let state = State {
             progress: &self.progress,
             model: &self.model,
             average: self.average.as_ref(),
             optimizer: &self.optimizer,
         };
-        state
-            .save(&self.places.checkpoints(), self.config.checkpoint.keep)
-            .map(drop)
+        state.save(&self.places.checkpoints(), self.config.checkpoint.keep)?;
+        self.saved = Some(self.progress.step);
+        Ok(())
     }
 
     /// What is measured and exported: the average where there is one.
@@ -300,10 +314,10 @@ impl<'a> Run<'a> {
     fn measure(&mut self, side: Side) -> Result<Vec<TaskResult>> {
         let result = self.result();
         let logit = logit(&result)?;
-        self.start
+        self.source
             .replace_encoder(Box::new(BurnEncoder::new(result)), Some(logit));
         let batch = self.config.micro_batch();
-        let run = |task: &Task| task.run(&self.start, &self.data, side, batch);
+        let run = |task: &Task| task.run(&self.source, &self.data, side, batch);
         let results: Vec<_> = self.tasks.iter().map(run).collect::<Result<_>>()?;
         let event = Event::Measured {
             step: self.progress.step,
@@ -316,7 +330,7 @@ impl<'a> Run<'a> {
 
     /// Measures the validation side.
     fn validate(&mut self) -> Result<()> {
-        if self.tasks.is_empty() || self.config.split.val == 0.0 {
+        if self.tasks.is_empty() || !self.data.has(Side::Val) {
             return Ok(());
         }
         let results = self.measure(Side::Val)?;
@@ -339,14 +353,13 @@ impl<'a> Run<'a> {
     /// Whether validation has been no better for too long.
     fn enough(&self) -> bool {
         let patience = self.config.validation.patience;
-        patience.is_some_and(|patience| self.progress.stale > patience)
+        patience.is_some_and(|patience| self.progress.stale >= patience)
     }
 
     fn finish(mut self) -> Result<Vec<TaskResult>> {
-        let side = if self.config.split.test > 0.0 {
-            Side::Test
-        } else {
-            Side::Val
+        let side = match self.data.has(Side::Test) {
+            true => Side::Test,
+            false => Side::Val,
         };
         let results = match (self.tasks.is_empty(), side, self.validated.take()) {
             (true, ..) => Vec::new(),
@@ -357,7 +370,7 @@ impl<'a> Run<'a> {
         let weights = merged(&self.result(), self.config.lora.as_ref())?;
         export(
             &self.places.model(),
-            self.start.checkpoint(),
+            self.source.checkpoint(),
             weights,
             self.config.export.dtype,
             &card,
@@ -385,7 +398,7 @@ impl<'a> Run<'a> {
             let estimate = result.auroc?;
             Some(Metric {
                 task: format!("{}, zero-shot, {} pictures", result.task, side.name()),
-                name: "AUROC".into(),
+                name: result.measure.clone(),
                 value: estimate.value,
                 low: estimate.low,
                 high: estimate.high,
@@ -403,7 +416,7 @@ impl<'a> Run<'a> {
         ModelCard {
             name: config.export.name.clone(),
             base: match &config.model.base {
-                Some(_) => Base::of(self.start.checkpoint().id()),
+                Some(_) => Base::of(self.source.checkpoint(), config.export.hai_def),
                 None => Base::Random,
             },
             license: config.export.license.clone(),
@@ -415,132 +428,27 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What a run works with, before anything is trained.
-pub(super) struct Ready {
-    pub captions: Vec<(String, Vec<u32>)>,
-    pub start: Model,
-    pub data: Data,
-    pub tasks: Vec<Task>,
-    /// On a device with gradients.
-    pub model: Siglip,
-}
-
-impl Ready {
-    pub(super) fn new(config: &TrainConfig, options: &RunOptions, places: &Places) -> Result<Self> {
-        let sources = Sources::open(config, options.base)?;
-        let captions = sources.captions()?;
-        let source = starting_model(config, options, places, &captions)?;
-        let start = Model::load(&source, &LoadOptions::default())?;
-        let data = sources.divide(config, start.preprocessor())?;
-        let tasks = config.validation.tasks.iter();
-        let tasks = tasks.map(|task| Task::new(task, &data, options.base));
-        let mut device = towers::device(options.device).autodiff();
-        if config.model.gradient_checkpointing {
-            device = device.gradient_checkpointing();
-        }
-        Ok(Self {
-            tasks: tasks.collect::<Result<_>>()?,
-            model: Siglip::load(start.checkpoint(), &device)?,
-            captions,
-            start,
-            data,
-        })
+/// A run goes on from the same configuration and the same data alone.
+fn refuse_other(what: &str, began: Option<&String>, now: &str) -> Result<()> {
+    match began {
+        Some(began) if began != now => Err(Error::BadConfig(format!(
+            "the {what} is not what this run began with: a run that goes on must be the same; give another folder for a new \
+             one"
+        ))),
+        _ => Ok(()),
     }
 }
 
-fn taken_up(checkpoint: &Path, own: &Progress) -> Result<Progress> {
-    let found = state::progress(checkpoint)?;
-    if found.config != own.config {
-        return Err(Error::BadConfig(
-            "the configuration is not the one that this run began with: a run that goes on must be the same; give another \
-             folder for a new one"
-                .into(),
-        ));
-    }
-    Ok(found)
-}
-
+/// SHA-256 of what decides a run's steps: how often it is saved and how it is exported may change.
 fn checksum(config: &TrainConfig) -> String {
-    let json = serde_json::to_vec(config).expect("plain fields");
+    let steps = TrainConfig {
+        checkpoint: CheckpointConfig::default(),
+        export: ExportConfig::default(),
+        ..config.clone()
+    };
+    let json = serde_json::to_vec(&steps).expect("plain fields");
     let digest = Sha256::digest(json);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The folder or hub id that training starts from; for a model of random weights, it is made first.
-fn starting_model(
-    config: &TrainConfig,
-    options: &RunOptions,
-    places: &Places,
-    captions: &[(String, Vec<u32>)],
-) -> Result<ModelSource> {
-    let Some(new) = &config.model.new else {
-        let base = config.model.base.as_deref().unwrap_or_default();
-        let beside = options.base.join(base);
-        return match beside.exists() {
-            true => Ok(ModelSource::Local(beside)),
-            false => base.parse(),
-        };
-    };
-    let folder = places.start();
-    // Written whole or not at all: what a resumed run finds is what it started from.
-    if !(options.resume && folder.exists()) {
-        let tokenizer =
-            TrainedTokenizer::train(captions.iter().map(|(text, _)| text), &new.tokenizer)?;
-        tokenizer.write(&places.tokenizer())?;
-        let mut text = new.text.clone();
-        text.insert("vocab_size".into(), tokenizer.vocab_size().into());
-        text.insert(
-            "max_position_embeddings".into(),
-            new.tokenizer.length.into(),
-        );
-        let json = serde_json::json!({"model_type": "siglip", "vision_config": new.vision, "text_config": text});
-        let shapes = Config::from_json(&json.to_string())?;
-        let mut init = new.init.clone();
-        if init.seed == 0 {
-            init.seed = config.seed;
-        }
-        create_model_folder(&folder, &shapes, &init, &places.tokenizer())?;
-    }
-    Ok(ModelSource::Local(folder))
-}
-
-fn warm_text<'a>(
-    model: Siglip,
-    start: &Model,
-    captions: &'a [(String, Vec<u32>)],
-    config: &super::config::TextWarmStart,
-    options: &RunOptions,
-    tell: &mut dyn FnMut(&Event) -> Result<()>,
-) -> Result<Siglip> {
-    let texts: Vec<&str> = captions.iter().map(|(text, _)| text.as_str()).collect();
-    let (ids, _) = start
-        .tokenizer()?
-        .encode_batch(&texts, Canonicalizer::default())?;
-    // Captions that are true of the same examples say the same.
-    let mut numbers: HashMap<&[u32], i32> = HashMap::new();
-    let key = |(_, examples): &'a (String, Vec<u32>)| {
-        let next = numbers.len() as i32;
-        *numbers.entry(examples.as_slice()).or_insert(next)
-    };
-    let keys: Vec<i32> = captions.iter().map(key).collect();
-    let mut last = f64::NAN;
-    let stop = options.stop;
-    let model = warm_start(model, &ids, &keys, config, |_, loss| {
-        last = loss;
-        if stop() {
-            Err(Error::Interrupted)
-        } else {
-            Ok(())
-        }
-    })?;
-    let message = format!(
-        "the text tower tells {} captions in {} meanings apart: loss {last:.3} after {} steps",
-        texts.len(),
-        numbers.len(),
-        config.steps
-    );
-    tell(&Event::Note { message })?;
-    Ok(model)
 }
 
 /// Temperature and bias of a model.

@@ -4,7 +4,7 @@
 //! `optimizer-0.bpk` and so on (Burn's format), and `state.json`. It appears whole or not at all, after the disk has it.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
@@ -34,6 +34,8 @@ pub struct Progress {
     pub stale: u64,
     /// SHA-256 of the run's configuration: another one does not go on from here.
     pub config: String,
+    /// SHA-256 over what is on which side of the split: other data do not go on from here.
+    pub data: String,
 }
 
 /// What a checkpoint is made of.
@@ -107,6 +109,26 @@ pub fn newest(checkpoints: &Path) -> Result<Option<PathBuf>> {
     Ok(list(checkpoints)?.pop())
 }
 
+/// Takes possession of a run's folder, for as long as the result is kept, and clears away what an interrupted run left
+/// half written.
+///
+/// # Errors
+/// `BAD_ARGUMENT` where another process has it; `IO_ERROR`.
+pub fn claim(places: &Places) -> Result<File> {
+    let path = places.run.join("lock");
+    let file = File::create(&path).map_err(|e| Error::io("create", &path, e))?;
+    // A file system without locks still works, for one process at a time.
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        return Err(Error::BadArgument(format!(
+            "another process is training in {}",
+            places.run.display()
+        )));
+    }
+    folder::remove_leftovers(&places.run)?;
+    folder::remove_leftovers(&places.checkpoints())?;
+    Ok(file)
+}
+
 /// The newest checkpoint where a run is to be resumed; none where a new one begins.
 ///
 /// # Errors
@@ -162,24 +184,18 @@ pub fn load<M: Module>(
 
 fn write_params<M: Module>(path: &Path, module: &M) -> Result<()> {
     let values = params::read(module)?;
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = values
-        .into_iter()
-        .map(|(p, values)| {
-            let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            (p.name, p.shape, bytes)
-        })
-        .collect();
-    let bad =
-        |e: safetensors::SafeTensorError| Error::BadCheckpoint(format!("{}: {e}", path.display()));
-    let views = bytes.iter().map(|(name, shape, bytes)| {
-        Ok((
-            name,
-            TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(bad)?,
-        ))
+    let bad = |e: safetensors::SafeTensorError| match e {
+        safetensors::SafeTensorError::IoError(e) => Error::io("write", path, e),
+        e => Error::BadCheckpoint(format!("{}: {e}", path.display())),
+    };
+    let views = values.iter().map(|(p, values)| {
+        let bytes = bytemuck::cast_slice(values);
+        let view = TensorView::new(Dtype::F32, p.shape.clone(), bytes).map_err(bad)?;
+        Ok((&p.name, view))
     });
     let views = views.collect::<Result<Vec<_>>>()?;
-    let file = safetensors::serialize(views, None).map_err(bad)?;
-    folder::write_file(path, &file)
+    safetensors::serialize_to_file(views, None, path).map_err(bad)?;
+    folder::sync_file(path)
 }
 
 fn read_params<M: Module>(path: &Path, module: M) -> Result<M> {

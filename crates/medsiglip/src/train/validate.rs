@@ -33,7 +33,9 @@ pub struct TaskResult {
     pub task: String,
     /// Pictures.
     pub images: usize,
-    /// AUROC with its 95 % interval; absent where a class is missing.
+    /// `AUROC`, or `macro AUROC` for the mean of every class against the others.
+    pub measure: String,
+    /// It with its 95 % interval; absent where a class is missing.
     pub auroc: Option<Estimate>,
     /// Share of pictures whose class is the one with the highest score.
     pub accuracy: f64,
@@ -96,7 +98,7 @@ impl Task {
         let list: Vec<_> = list.map(|place| (self.source, place)).collect();
         let zero_shot = ZeroShot::new(model, self.prompts.clone())?;
         let (mut shares, mut places) = (Vec::new(), Vec::new());
-        for batch in data.in_order(list, batch)? {
+        for batch in data.in_order(model.preprocessor(), list, batch)? {
             let batch = batch?;
             let embeddings: Embeddings = model.encode_images(&batch.pixels)?;
             for scores in zero_shot.scores(&embeddings)? {
@@ -120,6 +122,10 @@ impl Task {
         Ok(TaskResult {
             task: self.name.clone(),
             images: places.len(),
+            measure: match self.positive.is_empty() {
+                true => "macro AUROC".into(),
+                false => "AUROC".into(),
+            },
             auroc: bootstrap(&self.groups(data, &places), 0, measure),
             accuracy,
         })

@@ -17,6 +17,21 @@ use crate::{Error, Result};
 /// Captions that are a batch at most.
 const MAX_CAPTIONS: usize = 4096;
 
+/// Whether so many captions can be a batch.
+///
+/// # Errors
+/// `LIMIT_EXCEEDED` above 4096.
+pub fn check(captions: usize) -> Result<()> {
+    match captions > MAX_CAPTIONS {
+        true => Err(Error::Limit {
+            what: "the number of different captions for a warm start of the text tower",
+            got: captions as u64,
+            limit: MAX_CAPTIONS as u64,
+        }),
+        false => Ok(()),
+    }
+}
+
 /// `model` after the warm start, and the loss of its last step. Captions with one key say the same.
 ///
 /// # Errors
@@ -28,13 +43,7 @@ pub fn warm_start(
     config: &TextWarmStart,
     mut each: impl FnMut(u64, f64) -> Result<()>,
 ) -> Result<Siglip> {
-    if captions.batch() > MAX_CAPTIONS {
-        return Err(Error::Limit {
-            what: "the number of different captions for a warm start of the text tower",
-            got: captions.batch() as u64,
-            limit: MAX_CAPTIONS as u64,
-        });
-    }
+    check(captions.batch())?;
     let freeze = |pattern: &str| GroupConfig {
         pattern: pattern.into(),
         lr: 1.0,
