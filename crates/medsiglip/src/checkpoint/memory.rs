@@ -62,7 +62,7 @@ impl Checkpoint {
             head: None,
             checksum: OnceLock::new(),
             config_checksum: OnceLock::new(),
-            own: None,
+            _own: None,
         })
     }
 
@@ -88,7 +88,7 @@ impl Checkpoint {
             checksum: OnceLock::from(self.checksum()?.to_owned()),
             companions: self.companions.clone(),
             config_checksum: OnceLock::new(),
-            own: self.own.clone(),
+            _own: self._own.clone(),
             config,
         })
     }

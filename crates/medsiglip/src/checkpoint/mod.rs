@@ -74,8 +74,8 @@ pub struct Checkpoint {
     /// The files beside the weights that decide the result.
     companions: Vec<PathBuf>,
     config_checksum: OnceLock<String>,
-    /// The folder, where it is there for this checkpoint alone.
-    own: Option<Arc<TempDir>>,
+    /// The folder, where it is there for this checkpoint alone; removed with the last copy.
+    _own: Option<Arc<TempDir>>,
 }
 
 impl Checkpoint {
@@ -94,7 +94,7 @@ impl Checkpoint {
                 let (folder, own) = mini::folder()?;
                 let checkpoint = Self::open_folder(&folder, DEFAULT_MODEL.into())?;
                 Self {
-                    own: own.map(Arc::new),
+                    _own: own.map(Arc::new),
                     ..checkpoint
                 }
             }
@@ -248,7 +248,7 @@ impl Checkpoint {
             head: None,
             checksum: OnceLock::new(),
             config_checksum: OnceLock::new(),
-            own: None,
+            _own: None,
         })
     }
 
