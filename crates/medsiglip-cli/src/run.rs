@@ -221,7 +221,7 @@ pub fn load(
 /// What the model lacks is said before any work is done, not when the first text comes.
 fn check(model: &Model, inputs: &Inputs) -> Result<()> {
     let is_image = |item: &Item| matches!(item, Item::Image(_));
-    if inputs.items.iter().any(is_image) && !model.config().vision.use_head {
+    if inputs.items.iter().any(is_image) && !model.config().has_image_embedding() {
         let message = "this checkpoint has no pooling head, so it gives no image embedding";
         return Err(Failure::from(Error::Unsupported(message.into()))
             .hint("take the head from a MedSigLIP checkpoint: --head-from MODEL"));

@@ -67,5 +67,6 @@ fn config(vocab_size: usize, max_position_embeddings: usize) -> Config {
             layer_norm_eps: 1e-6,
             projection_size: 192,
         }),
+        classes: None,
     }
 }

@@ -1,10 +1,13 @@
 //! A model's `config.json` to [`Config`], checked.
 
+mod classes;
 mod flops;
 #[cfg(test)]
 mod tests;
 
 use serde_json::{Map, Value, json};
+
+pub use classes::{ClassKind, Classes};
 
 use crate::{Error, Result};
 
@@ -15,6 +18,9 @@ pub struct Config {
     pub vision: VisionConfig,
     /// The text tower; absent in a checkpoint with a vision tower alone (MedGemma, Gemma 3).
     pub text: Option<TextConfig>,
+    /// What the vision tower was trained to tell apart; its embedding is then the mean of the patches, and there is no text
+    /// tower.
+    pub classes: Option<Classes>,
 }
 
 /// The vision tower's shape.
@@ -111,7 +117,7 @@ impl TextConfig {
 }
 
 impl Config {
-    /// Reads the text of a `config.json`: a SigLIP one, a bare `siglip_vision_model`, or a Gemma 3 / MedGemma one (its `vision_config`).
+    /// Reads the text of a `config.json`: a SigLIP one, a bare `siglip_vision_model`, a `SiglipForImageClassification`, or a Gemma 3 / MedGemma one (its `vision_config`).
     ///
     /// # Errors
     /// `BAD_CONFIG` naming the field; `UNSUPPORTED` for another kind of model, another activation, or channels other than 3.
@@ -120,31 +126,42 @@ impl Config {
             .map_err(|e| bad(format!("config.json is not valid json: {e}")))?;
         let root = Fields::new("", &json)?;
         let config = match Architecture::of(&root)? {
-            Architecture::Siglip => Self {
-                vision: vision(&root.child("vision_config")?, true)?,
-                text: Some(text_tower(&root.child("text_config")?)?),
-            },
+            Architecture::Siglip => {
+                let classes = Classes::of(&root)?;
+                let text = || text_tower(&root.child("text_config")?);
+                Self {
+                    vision: vision(&root.child("vision_config")?, true)?,
+                    text: classes.is_none().then(text).transpose()?,
+                    classes,
+                }
+            }
             Architecture::SiglipVision => Self {
                 vision: vision(&root, true)?,
                 text: None,
+                classes: None,
             },
             // Gemma's own pooling replaces the MAP head: its config says so, and older ones leave it out.
             Architecture::Gemma3 => Self {
                 vision: vision(&root.child("vision_config")?, false)?,
                 text: None,
+                classes: None,
             },
         };
         config.check()?;
         Ok(config)
     }
 
-    /// The text of a `config.json` that transformers reads: `siglip`, or `siglip_vision_model` where there is no text tower.
+    /// The text of a `config.json` that transformers reads: `siglip`, or `siglip_vision_model` where there is no text tower,
+    /// or that of a classifier.
     pub fn to_json(&self) -> String {
         format!("{:#}", self.to_value())
     }
 
     pub(crate) fn to_value(&self) -> Value {
         let vision = vision_value(&self.vision);
+        if let Some(classes) = &self.classes {
+            return classes.to_value(vision);
+        }
         match &self.text {
             Some(text) => json!({
                 "architectures": ["SiglipModel"],
@@ -159,6 +176,11 @@ impl Config {
                 bare
             }
         }
+    }
+
+    /// Whether a picture has an embedding: from the pooling head, or for a classifier the mean of the patches.
+    pub fn has_image_embedding(&self) -> bool {
+        self.vision.use_head || self.classes.is_some()
     }
 
     /// What the fields must satisfy together, however the config was made.
@@ -191,6 +213,7 @@ impl Config {
         check_channels(v.num_channels)?;
         check_heads("vision_config", v.hidden_size, v.num_attention_heads)?;
         check_eps("vision_config", v.layer_norm_eps)?;
+        self.classes.as_ref().map_or(Ok(()), Classes::check)?;
         self.text
             .as_ref()
             .map_or(Ok(()), |text| check_text(text, v.hidden_size))

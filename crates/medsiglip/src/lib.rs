@@ -18,7 +18,7 @@
 //!
 //! The modules stand in the order in which data flows through them:
 //! [`image`] → [`preprocess`] and [`tokenizer`] → [`config`], [`checkpoint`], [`engine`] →
-//! [`model`] → [`embedding`] → [`zero_shot`].
+//! [`model`] → [`embedding`] → [`zero_shot`] or [`classifier`].
 //!
 //! # Letters of shapes
 //! B batch, N patches (32² = 1024 at 448 px), T tokens (64), D width (1152), H heads (16),
@@ -39,6 +39,7 @@ pub mod towers;
 pub mod model;
 pub mod embedding;
 pub mod zero_shot;
+pub mod classifier;
 #[cfg(feature = "train")]
 pub mod metrics;
 #[cfg(feature = "train")]

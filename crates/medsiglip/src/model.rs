@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 use crate::checkpoint::{Checkpoint, Dtype, ModelSource, OpenOptions};
+use crate::classifier::TrainedClassifier;
 use crate::embedding::{Embeddings, Provenance};
 use crate::engine::CpuEngine;
 use crate::preprocess::{Padding, PixelValues, Preprocessor, Recipe};
@@ -25,7 +26,7 @@ pub struct Keep {
 /// What a tower gives for a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TowerOutput {
-    /// Pooled embeddings, (B, D), not normalised; absent where the vision tower has no pooling head.
+    /// Pooled embeddings, (B, D), not normalised, of a classifier the mean of the patches; absent where the vision tower has no pooling head.
     pub pooled: Option<Embeddings>,
     /// (B, N, D), after the final layer norm.
     pub last_hidden_state: Option<Vec<f32>>,
@@ -155,6 +156,7 @@ pub struct Model {
     canonicalizer: Canonicalizer,
     encoder: Box<dyn Encoder>,
     logit: Option<Logit>,
+    classifier: Option<TrainedClassifier>,
 }
 
 impl Model {
@@ -163,7 +165,11 @@ impl Model {
     /// # Errors
     /// As [`Checkpoint::open`]; `BAD_CONFIG` where the checkpoint's own pixel recipe cannot be followed.
     pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Self> {
-        let checkpoint = Checkpoint::open(source, &options.checkpoint)?;
+        Self::of(Checkpoint::open(source, &options.checkpoint)?, options)
+    }
+
+    /// As [`Model::load`], of a checkpoint that is open.
+    pub(crate) fn of(checkpoint: Checkpoint, options: &LoadOptions) -> Result<Self> {
         let config = checkpoint.config();
         let own_recipe = checkpoint.preprocessor_config();
         let recipe = options.recipe.unwrap_or(match own_recipe {
@@ -196,6 +202,7 @@ impl Model {
             canonicalizer: options.canonicalizer,
             encoder,
             logit,
+            classifier: TrainedClassifier::load(&checkpoint)?,
             checkpoint,
         })
     }
@@ -213,6 +220,11 @@ impl Model {
     /// The preprocessor that makes this model's pixel values.
     pub fn preprocessor(&self) -> &Preprocessor {
         &self.preprocessor
+    }
+
+    /// The classifier on top of the image embeddings, where the model was trained as one.
+    pub fn classifier(&self) -> Option<&TrainedClassifier> {
+        self.classifier.as_ref()
     }
 
     /// The encoder, for more than pooled embeddings.
@@ -252,7 +264,7 @@ impl Model {
         Ok(self.tokenizer.get_or_init(|| tokenizer))
     }
 
-    /// Pooled image embeddings, not normalised.
+    /// Pooled image embeddings, not normalised; of a classifier the mean of the patches, which its layer is made for.
     ///
     /// # Errors
     /// `BAD_ARGUMENT`; `UNSUPPORTED` where the model has no pooling head.

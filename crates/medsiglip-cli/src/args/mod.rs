@@ -144,9 +144,9 @@ pub struct ClassifyArgs {
     pub output: OutputArgs,
 }
 
-/// Where the classes come from: exactly one of these.
+/// Where the classes come from: one of these, or the model where it was trained as a classifier.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub struct ClassesArgs {
     /// Classes, comma-separated; each is its own prompt
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]

@@ -1,8 +1,11 @@
-//! `classify`: zero-shot scores of pictures. Not for clinical use.
+//! `classify`: scores of pictures, zero-shot or by a trained classifier. Not for clinical use.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use medsiglip::Model;
+use medsiglip::checkpoint::Checkpoint;
+use medsiglip::config::Classes;
 use medsiglip::embedding::Provenance;
 use medsiglip::zero_shot::{PromptSet, ZeroShot};
 use serde_json::json;
@@ -14,43 +17,39 @@ use crate::journal::Fingerprint;
 use crate::messages::{self, Exit, Failure, Result};
 use crate::output::{
     CsvScores, Destination, ERRORS, HeatMapOptions, HeatMaps, JsonlScores, NOT_CLINICAL,
-    PROVENANCE, SLIDES, TableScores, Writer, beside, columns, geojson_beside,
+    PROVENANCE, SLIDES, Scorer, TableScores, Writer, beside, columns, geojson_beside,
 };
 use crate::run::{self, Run, Target};
 
 /// Scores everything.
 pub fn run(args: &ClassifyArgs) -> Result<Exit> {
-    let set = prompts(&args.classes)?;
+    let asked = Asked::new(args)?;
     let format = format(args)?;
     args.dicom.display.check(args.pixels.recipe)?;
     let key = args.dicom.patient_key()?;
     run::refuse_output(&args.output)?;
     let inputs = pictures(args)?;
-    let heatmap = heatmap(args, &set, &inputs)?;
+    let heatmap = heatmap(args, &asked.labels(), &inputs)?;
     let companions = companions(args, format, heatmap.as_ref());
     let Some(target) = Target::claim(&args.output, companions, false)? else {
         return Ok(Exit::Done);
     };
     let model = run::load(&inputs, &args.model, &args.pixels, &args.text_args)?;
-    let options = fingerprint(args, format, &set);
-    let zero_shot = ZeroShot::new(&model, set)?;
-    zero_shot
-        .truncated()
-        .iter()
-        .for_each(|place| messages::say(messages::truncated(place)));
+    let options = fingerprint(args, format, &asked);
+    let scorer = asked.scorer(&model)?;
     if format != ClassifyFormat::Table {
         messages::note(format_args!("note: {NOT_CLINICAL}"));
     }
     let top_k = args.slide_scores.top_k.get();
     let scores = |to: Destination, provenance: &Provenance| -> Result<Box<dyn Writer + '_>> {
-        let (zero_shot, columns) = (&zero_shot, columns(&inputs));
+        let (scorer, columns) = (&*scorer, columns(&inputs));
         Ok(match format {
-            ClassifyFormat::Jsonl => Box::new(JsonlScores::new(zero_shot, to, provenance, top_k)?),
+            ClassifyFormat::Jsonl => Box::new(JsonlScores::new(scorer, to, provenance, top_k)?),
             ClassifyFormat::Csv => {
                 let top_k = inputs.has_tiles.then_some(top_k);
-                Box::new(CsvScores::new(zero_shot, to, provenance, columns, top_k)?)
+                Box::new(CsvScores::new(scorer, to, provenance, columns, top_k)?)
             }
-            ClassifyFormat::Table => Box::new(TableScores::new(zero_shot, to, top_k)?),
+            ClassifyFormat::Table => Box::new(TableScores::new(scorer, to, top_k)?),
         })
     };
     let open = |to: Destination, provenance: &Provenance| -> Result<Box<dyn Writer + '_>> {
@@ -58,7 +57,7 @@ pub fn run(args: &ClassifyArgs) -> Result<Exit> {
             return scores(to, provenance);
         };
         let inner = |to: Destination| scores(to, provenance);
-        let maps = HeatMaps::new(&zero_shot, heatmap, &inputs, to, provenance, inner)?;
+        let maps = HeatMaps::new(&*scorer, heatmap, &inputs, to, provenance, inner)?;
         Ok(Box::new(maps))
     };
     let run = Run {
@@ -92,8 +91,8 @@ fn pictures(args: &ClassifyArgs) -> Result<Inputs> {
 }
 
 /// What decides the result beside items and provenance.
-fn fingerprint(args: &ClassifyArgs, format: ClassifyFormat, set: &PromptSet) -> Fingerprint {
-    let prompts = hex(&Sha256::digest(format!("{set:?}")));
+fn fingerprint(args: &ClassifyArgs, format: ClassifyFormat, asked: &Asked) -> Fingerprint {
+    let prompts = hex(&Sha256::digest(asked.to_string()));
     let mut options = Fingerprint::from([
         ("command".into(), json!("classify")),
         ("format".into(), json!(format!("{format:?}").to_lowercase())),
@@ -103,15 +102,80 @@ fn fingerprint(args: &ClassifyArgs, format: ClassifyFormat, set: &PromptSet) -> 
     options
 }
 
-fn prompts(classes: &ClassesArgs) -> Result<PromptSet> {
+/// The classes that are asked for.
+enum Asked {
+    /// Described by prompts.
+    Prompts(PromptSet),
+    /// The model's own.
+    Trained(Classes),
+}
+
+impl Asked {
+    /// Without prompts, the classes are the model's own.
+    fn new(args: &ClassifyArgs) -> Result<Self> {
+        if let Some(set) = prompts(&args.classes)? {
+            return Ok(Self::Prompts(set));
+        }
+        let source = &args.model.source;
+        let checkpoint = Checkpoint::open(&source.model, &source.open_options())?;
+        let classes = checkpoint.config().classes.clone();
+        classes.map(Self::Trained).ok_or_else(|| {
+            Failure::argument("expected classes: this model was not trained as a classifier")
+                .hint("give --labels A,B,C, --prompts FILE or --task NAME")
+        })
+    }
+
+    fn labels(&self) -> Vec<&str> {
+        match self {
+            Self::Prompts(set) => set.classes.iter().map(|c| c.label.as_str()).collect(),
+            Self::Trained(classes) => classes.labels.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// What scores by these classes.
+    fn scorer(self, model: &Model) -> Result<Box<dyn Scorer + '_>> {
+        match (self, model.classifier()) {
+            (Self::Prompts(set), None) => {
+                let zero_shot = ZeroShot::new(model, set)?;
+                for place in zero_shot.truncated() {
+                    messages::say(messages::truncated(place));
+                }
+                Ok(Box::new(zero_shot))
+            }
+            (Self::Trained(_), Some(classifier)) => Ok(Box::new(classifier.clone())),
+            (Self::Prompts(_), Some(_)) => Err(Failure::argument(
+                "this model is a classifier of its own classes, and has no text tower for others",
+            )
+            .hint("leave out --labels, --prompts and --task")),
+            (Self::Trained(_), None) => {
+                Err(Failure::argument("the model changed while it was read"))
+            }
+        }
+    }
+}
+
+/// As a fingerprint is made of.
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Prompts(set) => write!(f, "{set:?}"),
+            Self::Trained(classes) => write!(f, "{classes:?}"),
+        }
+    }
+}
+
+fn prompts(classes: &ClassesArgs) -> Result<Option<PromptSet>> {
     if let Some(name) = &classes.task {
-        return Ok(PromptSet::task(name)?);
+        return Ok(Some(PromptSet::task(name)?));
     }
     if let Some(path) = &classes.prompts {
-        return Ok(PromptSet::from_file(path)?);
+        return Ok(Some(PromptSet::from_file(path)?));
+    }
+    if classes.labels.is_empty() {
+        return Ok(None);
     }
     let labels: Vec<&str> = classes.labels.iter().map(|label| label.trim()).collect();
-    Ok(PromptSet::from_labels(&labels)?)
+    Ok(Some(PromptSet::from_labels(&labels)?))
 }
 
 fn format(args: &ClassifyArgs) -> Result<ClassifyFormat> {
@@ -143,17 +207,12 @@ fn by_extension(path: &Path) -> Option<ClassifyFormat> {
 /// What heat maps show, and where they stand.
 fn heatmap(
     args: &ClassifyArgs,
-    set: &PromptSet,
+    labels: &[&str],
     inputs: &Inputs,
 ) -> Result<Option<HeatMapOptions>> {
     let Some(place) = &args.slide_scores.heatmap else {
         return Ok(None);
     };
-    let labels: Vec<&str> = set
-        .classes
-        .iter()
-        .map(|class| class.label.as_str())
-        .collect();
     let class = match &args.slide_scores.heatmap_class {
         None => 0,
         Some(label) => labels

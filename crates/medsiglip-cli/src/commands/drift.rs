@@ -22,7 +22,7 @@ pub fn measure(rounded: &dyn Encoder, stored: &dyn Encoder, config: &Config) -> 
         cosine_images: None,
         cosine_texts: None,
     };
-    if config.vision.use_head {
+    if config.has_image_embedding() {
         let pixels = pixels(config.vision.image_size)?;
         let images = |encoder: &dyn Encoder| encoder.encode_images(&pixels, Keep::default());
         drift.cosine_images = lowest_cosine(images, rounded, stored)?;

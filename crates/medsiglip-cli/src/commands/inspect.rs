@@ -273,6 +273,8 @@ fn checkpoint(args: &InspectArgs, source: &ModelSource) -> Result<Facts> {
             "positions": text.max_position_embeddings, "projection": text.projection_size,
         })
     });
+    let classes = checkpoint.config().classes.as_ref();
+    let classes = classes.map(|c| json!({"kind": c.kind, "labels": c.labels}));
     Ok(Facts(vec![
         ("id", json!(checkpoint.id())),
         ("kind", json!("checkpoint")),
@@ -294,6 +296,7 @@ fn checkpoint(args: &InspectArgs, source: &ModelSource) -> Result<Facts> {
             }),
         ),
         ("text", json!(text)),
+        ("classes", json!(classes)),
         ("tokenizer", json!(tokenizer(&checkpoint))),
         ("recipe", json!(own_recipe(&checkpoint))),
     ]))

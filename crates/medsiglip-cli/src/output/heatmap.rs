@@ -9,13 +9,13 @@ use std::sync::Arc;
 use medsiglip::embedding::Provenance;
 use medsiglip::image::Limits;
 use medsiglip::image::slide;
-use medsiglip::zero_shot::{ClassScore, PromptKind, ZeroShot};
+use medsiglip::zero_shot::{ClassScore, PromptKind};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::drawing::{Square, heatmap};
 use super::scores::score;
-use super::{Destination, Files, NOT_CLINICAL, Writer, png};
+use super::{Destination, Files, NOT_CLINICAL, Scorer, Writer, png};
 use crate::batches::Outcome;
 use crate::inputs::{Inputs, Item, Source, SourceFile, slides_among};
 use crate::messages::{Failure, Result};
@@ -41,7 +41,7 @@ pub struct HeatMapOptions {
 /// Writes heat maps beside what another writer writes.
 pub struct HeatMaps<'a> {
     inner: Box<dyn Writer + 'a>,
-    zero_shot: &'a ZeroShot,
+    scorer: &'a dyn Scorer,
     options: &'a HeatMapOptions,
     provenance: Value,
     waiting: VecDeque<Planned>,
@@ -66,7 +66,7 @@ struct Open {
 impl<'a> HeatMaps<'a> {
     /// Reserves the files; `inner` opens the writer of the scores themselves.
     pub fn new(
-        zero_shot: &'a ZeroShot,
+        scorer: &'a dyn Scorer,
         options: &'a HeatMapOptions,
         inputs: &Inputs,
         mut to: Destination,
@@ -89,7 +89,7 @@ impl<'a> HeatMaps<'a> {
         let waiting = plan(to.files())?;
         Ok(Self {
             inner: inner(to)?,
-            zero_shot,
+            scorer,
             options,
             provenance: json!(provenance),
             waiting,
@@ -106,9 +106,9 @@ impl<'a> HeatMaps<'a> {
             self.close()?;
             self.open = self.next(&source.file)?;
         }
-        let scores = score(self.zero_shot, embedding)?;
+        let scores = score(self.scorer, embedding)?;
         let class = self.options.class;
-        let feature = Feature::new(self.zero_shot, &scores, (x, y), tiling.size_level0);
+        let feature = Feature::new(self.scorer, &scores, (x, y), tiling.size_level0);
         let Some(open) = &mut self.open else {
             return Ok(());
         };
@@ -143,7 +143,7 @@ impl<'a> HeatMaps<'a> {
             r#"{{"type":"FeatureCollection","note":{},"slide":{},"softmax_over":{},"provenance":{},"features":["#,
             json!(NOT_CLINICAL),
             json!(planned.slide.path.to_string_lossy()),
-            json!(self.zero_shot.prompts().kind.softmax_over()),
+            json!(self.scorer.kind().softmax_over()),
             self.provenance,
         );
         begun.map_err(failed)?;
@@ -183,10 +183,8 @@ impl<'a> HeatMaps<'a> {
     }
 
     fn legend(&self) -> [String; 2] {
-        let set = self.zero_shot.prompts();
-        let class = set.classes.get(self.options.class);
-        let label = class.map_or("", |class| &class.label);
-        let over = set.kind.softmax_over();
+        let label = self.scorer.label(self.options.class).unwrap_or_default();
+        let over = self.scorer.kind().softmax_over();
         [
             format!("{label}: softmax share over {over}"),
             "Not for clinical use".to_owned(),
@@ -230,23 +228,25 @@ struct Measurement {
 }
 
 impl<'a> Feature<'a> {
-    fn new(zero_shot: &ZeroShot, scores: &'a [ClassScore], (x, y): (u32, u32), side: u32) -> Self {
+    fn new(scorer: &dyn Scorer, scores: &'a [ClassScore], (x, y): (u32, u32), side: u32) -> Self {
         let (left, top) = (u64::from(x), u64::from(y));
         let (right, bottom) = (left + u64::from(side), top + u64::from(side));
         let corners = [[left, top], [right, top], [right, bottom], [left, bottom]];
         let [first, second, third, fourth] = corners;
         let measurements = scores.iter().flat_map(|score| {
             let all = [
-                ("softmax", score.softmax),
-                ("probability", score.probability),
+                ("softmax", Some(score.softmax)),
+                ("probability", Some(score.probability)),
                 ("cosine", score.cosine),
             ];
-            all.map(|(name, value)| Measurement {
-                name: format!("{name}: {}", score.label),
-                value,
+            all.into_iter().filter_map(|(name, value)| {
+                Some(Measurement {
+                    name: format!("{name}: {}", score.label),
+                    value: value?,
+                })
             })
         });
-        let is_multiclass = zero_shot.prompts().kind == PromptKind::Multiclass;
+        let is_multiclass = scorer.kind() == PromptKind::Multiclass;
         Self {
             r#type: "Feature",
             geometry: Geometry {

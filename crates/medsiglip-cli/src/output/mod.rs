@@ -6,6 +6,7 @@ mod csv;
 mod npy;
 mod parquet;
 mod h5;
+mod scorer;
 mod scores;
 mod summary;
 mod heatmap;
@@ -18,6 +19,7 @@ pub use self::heatmap::{HeatMapOptions, HeatMaps, geojson_beside};
 pub use self::jsonl::JsonlWriter;
 pub use self::npy::NpyWriter;
 pub use self::parquet::ParquetWriter;
+pub use self::scorer::Scorer;
 pub use self::scores::{CsvScores, JsonlScores, NOT_CLINICAL, SLIDES, TableScores};
 
 use std::collections::{BTreeSet, HashSet};

@@ -1,18 +1,18 @@
-//! Zero-shot scores of pictures: JSON Lines, CSV, or tables for a person.
+//! Scores of pictures: JSON Lines, CSV, or tables for a person.
 
 use std::io::Write;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use medsiglip::embedding::{Embeddings, Provenance};
-use medsiglip::zero_shot::{ClassScore, ZeroShot};
+use medsiglip::zero_shot::ClassScore;
 use serde::Serialize;
 
 use super::columns::{Column, Row, cells};
 use super::csv::{failure, number};
 use super::jsonl::{ErrorList, write_error, write_line};
-use super::summary::{ClassSummary, SlideSummary, Summaries};
-use super::{Destination, Sink, Writer, beside};
+use super::summary::{ClassSummary, SlideSummary, Spread, Summaries};
+use super::{Destination, Scorer, Sink, Writer, beside};
 use crate::batches::Outcome;
 use crate::inputs::Item;
 use crate::messages::{self, Failure, Result, count};
@@ -23,7 +23,7 @@ pub const NOT_CLINICAL: &str = "not for clinical use";
 /// Writes `{"id", "kind", "scores": [{"label", ...}], "softmax_over", "note", "provenance"}` or the error of a failed
 /// item; after the tiles of a slide a line of the slide, its kind `slide`.
 pub struct JsonlScores<'a> {
-    zero_shot: &'a ZeroShot,
+    scorer: &'a dyn Scorer,
     sink: Sink,
     slides: Summaries,
     provenance: Provenance,
@@ -54,15 +54,15 @@ struct SlideLine<'a> {
 }
 
 impl<'a> JsonlScores<'a> {
-    /// A writer of the scores of `zero_shot`.
+    /// A writer of the scores of `scorer`.
     pub fn new(
-        zero_shot: &'a ZeroShot,
+        scorer: &'a dyn Scorer,
         mut to: Destination,
         provenance: &Provenance,
         top_k: usize,
     ) -> Result<Self> {
         Ok(Self {
-            zero_shot,
+            scorer,
             sink: to.main()?,
             slides: Summaries::new(top_k),
             provenance: provenance.clone(),
@@ -78,7 +78,7 @@ impl JsonlScores<'_> {
         let line = SlideLine {
             kind: "slide",
             summary,
-            softmax_over: softmax_over(self.zero_shot),
+            softmax_over: softmax_over(self.scorer),
             note: NOT_CLINICAL,
             provenance: &self.provenance,
         };
@@ -93,7 +93,7 @@ impl Writer for JsonlScores<'_> {
                 write_error(&mut self.sink, item, outcome)?;
                 continue;
             };
-            let scores = score(self.zero_shot, embedding)?;
+            let scores = score(self.scorer, embedding)?;
             let before = self.slides.add(item, &scores);
             self.slide(before)?;
             let line = Line {
@@ -101,7 +101,7 @@ impl Writer for JsonlScores<'_> {
                 kind: item.kind(),
                 row: Row::of(item, &outcome.about),
                 scores: &scores,
-                softmax_over: softmax_over(self.zero_shot),
+                softmax_over: softmax_over(self.scorer),
                 warnings: &outcome.about.warnings,
                 note: NOT_CLINICAL,
                 provenance: &self.provenance,
@@ -127,7 +127,7 @@ pub const SLIDES: &str = ".slides.csv";
 
 /// Writes one line a picture and class; for slides beside it one line a slide and class.
 pub struct CsvScores<'a> {
-    zero_shot: &'a ZeroShot,
+    scorer: &'a dyn Scorer,
     csv: csv::Writer<Sink>,
     slides: Summaries,
     slides_csv: Option<csv::Writer<Sink>>,
@@ -136,9 +136,9 @@ pub struct CsvScores<'a> {
 }
 
 impl<'a> CsvScores<'a> {
-    /// A writer of the scores of `zero_shot`.
+    /// A writer of the scores of `scorer`.
     pub fn new(
-        zero_shot: &'a ZeroShot,
+        scorer: &'a dyn Scorer,
         mut to: Destination,
         provenance: &Provenance,
         columns: Vec<&'static Column>,
@@ -151,7 +151,7 @@ impl<'a> CsvScores<'a> {
             .map_err(failure)?;
         to.provenance_beside(provenance)?;
         Ok(Self {
-            zero_shot,
+            scorer,
             csv,
             slides: Summaries::new(top_k.unwrap_or_default()),
             slides_csv: top_k.map_or(Ok(None), |_| slides_csv(&mut to))?,
@@ -185,12 +185,15 @@ impl CsvScores<'_> {
         };
         for class in &summary.scores {
             let counts = [summary.tiles, summary.top_k].map(|count| count.to_string());
-            let spreads = [class.cosine, class.probability, class.softmax];
-            let numbers = spreads.iter().flat_map(|s| [s.mean, s.top_k_mean, s.max]);
+            let spreads = [class.cosine, Some(class.probability), Some(class.softmax)];
+            let numbers = spreads.iter().flat_map(|spread| {
+                let of = |value: fn(&Spread) -> f32| spread.as_ref().map(value);
+                [of(|s| s.mean), of(|s| s.top_k_mean), of(|s| s.max)]
+            });
             let record = [summary.id.clone(), class.label.clone()]
                 .into_iter()
                 .chain(counts)
-                .chain(numbers.map(|x| number(&x)))
+                .chain(numbers.map(|x| x.as_ref().map(number).unwrap_or_default()))
                 .chain([NOT_CLINICAL.to_owned()]);
             csv.write_record(record).map_err(failure)?;
         }
@@ -204,7 +207,7 @@ impl Writer for CsvScores<'_> {
             let Ok(embedding) = &outcome.embedding else {
                 continue;
             };
-            let scores = score(self.zero_shot, embedding)?;
+            let scores = score(self.scorer, embedding)?;
             let before = self.slides.add(item, &scores);
             self.slide(before)?;
             for class in scores {
@@ -215,11 +218,12 @@ impl Writer for CsvScores<'_> {
                     probability,
                     softmax,
                 } = class;
-                let numbers = [cosine, logit, probability, softmax];
+                let cosine = cosine.as_ref().map(number).unwrap_or_default();
+                let numbers = [logit, probability, softmax];
                 let record = [item.id().into_owned()]
                     .into_iter()
                     .chain(cells(&self.columns, item, &outcome.about))
-                    .chain([label])
+                    .chain([label, cosine])
                     .chain(numbers.iter().map(number))
                     .chain([NOT_CLINICAL.to_owned()]);
                 self.csv.write_record(record).map_err(failure)?;
@@ -245,17 +249,17 @@ impl Writer for CsvScores<'_> {
 
 /// Writes a table a picture, the largest softmax share first; of slides a table a slide.
 pub struct TableScores<'a> {
-    zero_shot: &'a ZeroShot,
+    scorer: &'a dyn Scorer,
     sink: Sink,
     slides: Summaries,
     errors: ErrorList,
 }
 
 impl<'a> TableScores<'a> {
-    /// A writer of the scores of `zero_shot`.
-    pub fn new(zero_shot: &'a ZeroShot, mut to: Destination, top_k: usize) -> Result<Self> {
+    /// A writer of the scores of `scorer`.
+    pub fn new(scorer: &'a dyn Scorer, mut to: Destination, top_k: usize) -> Result<Self> {
         Ok(Self {
-            zero_shot,
+            scorer,
             sink: to.main()?,
             slides: Summaries::new(top_k),
             errors: ErrorList::new(to.errors_beside()?),
@@ -270,7 +274,7 @@ impl TableScores<'_> {
         };
         let tiles = count(summary.tiles, "tile");
         let id = summary.id.clone();
-        let table = slide_table(summary, softmax_over(self.zero_shot));
+        let table = slide_table(summary, softmax_over(self.scorer));
         writeln!(
             self.sink,
             "{id} ({tiles})\n{table}\nNot for clinical use.\n"
@@ -283,13 +287,13 @@ impl Writer for TableScores<'_> {
     fn write(&mut self, items: &[Item], outcomes: &[Outcome]) -> Result<()> {
         for (item, outcome) in items.iter().zip(outcomes) {
             if let Ok(embedding) = &outcome.embedding {
-                let scores = score(self.zero_shot, embedding)?;
+                let scores = score(self.scorer, embedding)?;
                 let before = self.slides.add(item, &scores);
                 self.slide(before)?;
                 if matches!(item, Item::Image(source) if source.tile().is_some()) {
                     continue;
                 }
-                let table = table(scores, softmax_over(self.zero_shot));
+                let table = table(scores, softmax_over(self.scorer));
                 writeln!(self.sink, "{}\n{table}\nNot for clinical use.\n", item.id())
                     .map_err(Failure::stdout)?;
             }
@@ -318,7 +322,7 @@ fn table(mut scores: Vec<ClassScore>, softmax_over: &str) -> Table {
     for score in scores {
         table.add_row([
             score.label,
-            format!("{:.4}", score.cosine),
+            score.cosine.map_or(String::new(), |x| format!("{x:.4}")),
             format!("{:.4}", score.probability),
             format!("{:.4}", score.softmax),
         ]);
@@ -358,12 +362,12 @@ fn align(table: &mut Table) {
     }
 }
 
-fn softmax_over(zero_shot: &ZeroShot) -> &'static str {
-    zero_shot.prompts().kind.softmax_over()
+fn softmax_over(scorer: &dyn Scorer) -> &'static str {
+    scorer.kind().softmax_over()
 }
 
 /// The scores of one picture.
-pub(super) fn score(zero_shot: &ZeroShot, embedding: &[f32]) -> Result<Vec<ClassScore>> {
+pub(super) fn score(scorer: &dyn Scorer, embedding: &[f32]) -> Result<Vec<ClassScore>> {
     let one = Embeddings::new(embedding.len(), embedding.to_vec())?;
-    Ok(zero_shot.scores(&one)?.pop().unwrap_or_default())
+    Ok(scorer.scores(&one)?.pop().unwrap_or_default())
 }

@@ -27,8 +27,9 @@ pub struct SlideSummary {
 pub struct ClassSummary {
     /// The class.
     pub label: String,
-    /// Of the cosines.
-    pub cosine: Spread,
+    /// Of the cosines, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<Spread>,
     /// Of the sigmoids.
     pub probability: Spread,
     /// Of the softmax shares.
@@ -56,7 +57,8 @@ pub struct Summaries {
 struct Slide {
     file: Arc<SourceFile>,
     tiles: usize,
-    classes: Vec<(String, [Running; 3])>,
+    /// By class: probabilities, shares and, where there are any, cosines.
+    classes: Vec<(String, [Running; 2], Option<Running>)>,
 }
 
 impl Summaries {
@@ -81,13 +83,17 @@ impl Summaries {
             tiles: 0,
             classes: scores
                 .iter()
-                .map(|s| (s.label.clone(), Default::default()))
+                .map(|s| {
+                    let cosine = s.cosine.map(|_| Running::default());
+                    (s.label.clone(), Default::default(), cosine)
+                })
                 .collect(),
         });
         slide.tiles += 1;
-        for ((_, running), score) in slide.classes.iter_mut().zip(scores) {
-            let values = [score.cosine, score.probability, score.softmax];
-            for (running, value) in running.iter_mut().zip(values) {
+        for ((_, running, cosine), score) in slide.classes.iter_mut().zip(scores) {
+            let values = [Some(score.probability), Some(score.softmax), score.cosine];
+            let running = running.iter_mut().chain(cosine);
+            for (running, value) in running.zip(values.into_iter().flatten()) {
                 running.add(value, self.top_k);
             }
         }
@@ -101,11 +107,11 @@ impl Summaries {
             tiles,
             classes,
         } = self.slide.take()?;
-        let class = |(label, running): (String, [Running; 3])| {
-            let [cosine, probability, softmax] = running.map(|running| running.spread(tiles));
+        let class = |(label, running, cosine): (String, [Running; 2], Option<Running>)| {
+            let [probability, softmax] = running.map(|running| running.spread(tiles));
             ClassSummary {
                 label,
-                cosine,
+                cosine: cosine.map(|running| running.spread(tiles)),
                 probability,
                 softmax,
             }

@@ -12,6 +12,7 @@ mod options;
 mod output;
 mod resume;
 mod classify;
+mod classifier;
 mod inspect;
 mod bench;
 #[cfg(feature = "train")]

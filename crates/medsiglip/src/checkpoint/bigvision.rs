@@ -226,6 +226,7 @@ impl Arrays<'_> {
                 use_head: self.0.contains_key("img/MAPHead_0/probe"),
             },
             text,
+            classes: None,
         };
         config.check()?;
         Ok(config)

@@ -9,6 +9,7 @@ use super::names::{self, expected_tensors};
 use super::positions::PositionResampling;
 use super::tensor::Tensor;
 use super::{Checkpoint, companions};
+use crate::config::Classes;
 use crate::{Config, Error, Result};
 
 struct Memory {
@@ -59,6 +60,7 @@ impl Checkpoint {
             }),
             dtype: None,
             positions: None,
+            classifier: BTreeMap::new(),
             head: None,
             checksum: OnceLock::new(),
             config_checksum: OnceLock::new(),
@@ -84,6 +86,7 @@ impl Checkpoint {
             }),
             dtype: None,
             positions: None,
+            classifier: BTreeMap::new(),
             head: None,
             checksum: OnceLock::from(self.checksum()?.to_owned()),
             companions: self.companions.clone(),
@@ -91,6 +94,20 @@ impl Checkpoint {
             _own: self._own.clone(),
             config,
         })
+    }
+
+    /// This model's vision tower, without its pooling head, as a classifier of `classes`; without `classifier`, its two
+    /// tensors, it keeps its own.
+    pub(crate) fn classifying(
+        mut self,
+        classes: Classes,
+        classifier: BTreeMap<String, Tensor>,
+    ) -> Self {
+        self.config.text = None;
+        self.config.vision.use_head = false;
+        self.config.classes = Some(classes);
+        self.classifier = classifier;
+        self
     }
 
     /// How the position table was resampled, where training has left it as it was.

@@ -16,6 +16,7 @@ mod save;
 mod memory;
 mod mini;
 
+pub(crate) use names::CLASSIFIER;
 pub use names::{ExpectedTensor, expected_tensors};
 pub use positions::PositionResampling;
 pub use save::{Drift, SaveOptions, save};
@@ -24,6 +25,7 @@ pub(crate) use save::{TOKENIZER_FILES, save_with};
 pub use source::{DEFAULT_MODEL, MEDSIGLIP, ModelSource};
 pub use tensor::{Dtype, Tensor, Values};
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -68,6 +70,8 @@ pub struct Checkpoint {
     dtype: Option<Dtype>,
     /// The position table at a resolution other than the checkpoint's own.
     positions: Option<(PositionResampling, Tensor)>,
+    /// The tensors of a classifier that this checkpoint was given.
+    classifier: BTreeMap<String, Tensor>,
     /// Where the tensors come from that this checkpoint lacks.
     head: Option<Box<Checkpoint>>,
     checksum: OnceLock<String>,
@@ -245,6 +249,7 @@ impl Checkpoint {
             weights,
             dtype: None,
             positions: None,
+            classifier: BTreeMap::new(),
             head: None,
             checksum: OnceLock::new(),
             config_checksum: OnceLock::new(),
@@ -256,6 +261,9 @@ impl Checkpoint {
     fn stored(&self, name: &str) -> Result<Option<Tensor>> {
         if let (names::POSITIONS, Some((_, table))) = (name, &self.positions) {
             return Ok(Some(table.clone()));
+        }
+        if let Some(tensor) = self.classifier.get(name) {
+            return Ok(Some(tensor.clone()));
         }
         let own = self.weights.tensor(name)?;
         match (own, &self.head) {
@@ -276,9 +284,9 @@ impl Checkpoint {
         };
         let second = Self::open(source, &options)?;
         let lacks_head = !self.config.vision.use_head;
-        if !lacks_head && self.config.text.is_some() {
+        if self.config.classes.is_some() || !lacks_head && self.config.text.is_some() {
             return Err(Error::BadArgument(format!(
-                "head from {}: expected a checkpoint without a pooling head or text tower to give it to, got {}, which has both",
+                "head from {}: expected a checkpoint without a pooling head or text tower to give it to, got {}, which needs neither",
                 second.id, self.id
             )));
         }

@@ -14,7 +14,11 @@ pub struct ExpectedTensor {
 /// The vision tower's position table, (N, D).
 pub(super) const POSITIONS: &str = "vision_model.embeddings.position_embedding.weight";
 
-/// Every tensor of a model of these shapes, in the order of the data flow: vision tower, text tower, scale and bias.
+/// The linear layer of a classifier, (C, D).
+pub(crate) const CLASSIFIER: &str = "classifier";
+
+/// Every tensor of a model of these shapes, in the order of the data flow: vision tower, classifier, text tower,
+/// scale and bias.
 pub fn expected_tensors(config: &Config) -> Vec<ExpectedTensor> {
     let mut list = List(Vec::new());
     let v = &config.vision;
@@ -27,6 +31,9 @@ pub fn expected_tensors(config: &Config) -> Vec<ExpectedTensor> {
     list.norm("vision_model.post_layernorm", d);
     if v.use_head {
         list.map_head("vision_model.head", d, f);
+    }
+    if let Some(classes) = &config.classes {
+        list.linear(CLASSIFIER, classes.labels.len(), d);
     }
     if let Some(t) = &config.text {
         let (d, f) = (t.hidden_size, t.intermediate_size);

@@ -169,3 +169,54 @@ fn errors_name_the_field_and_both_values() {
         assert!(error.to_string().contains(message), "{json}: {error}");
     }
 }
+
+fn classifier(fields: &str) -> Result<Config> {
+    let json = format!(
+        r#"{{"architectures": ["SiglipForImageClassification"], "model_type": "siglip", {fields}
+            "vision_config": {{"hidden_size": 64, "num_attention_heads": 4}}}}"#
+    );
+    Config::from_json(&json)
+}
+
+#[test]
+fn a_classifier_has_classes_and_no_text_tower() {
+    let fields = r#""id2label": {"1": "b", "0": "a", "2": "c"}, "problem_type": "multi_label_classification","#;
+    let config = classifier(fields).unwrap();
+    assert!(config.text.is_none() && config.vision.use_head && config.has_image_embedding());
+    let classes = config.classes.clone().unwrap();
+    assert_eq!(classes.kind, ClassKind::Multilabel);
+    assert_eq!(classes.labels, ["a", "b", "c"]);
+    assert_eq!(Config::from_json(&config.to_json()).unwrap(), config);
+    let default = classifier("").unwrap().classes.unwrap();
+    assert_eq!(default.labels, ["LABEL_0", "LABEL_1"]);
+    assert_eq!(default.kind, ClassKind::Multiclass);
+}
+
+#[test]
+fn a_classifier_that_cannot_be_is_refused() {
+    for (fields, code, what) in [
+        (
+            r#""id2label": {"0": "a", "2": "b"},"#,
+            "BAD_CONFIG",
+            "from 0 on",
+        ),
+        (r#""id2label": {"0": 1},"#, "BAD_CONFIG", "from 0 on"),
+        (r#""id2label": ["a"],"#, "BAD_CONFIG", "an array"),
+        (r#""id2label": {"0": "a"},"#, "UNSUPPORTED", "regression"),
+        (
+            r#""problem_type": "regression","#,
+            "UNSUPPORTED",
+            "regression",
+        ),
+        (r#""problem_type": "ranking","#, "BAD_CONFIG", "got ranking"),
+        (
+            r#""id2label": {}, "problem_type": "multi_label_classification","#,
+            "BAD_CONFIG",
+            "1 to 65536 classes, got 0",
+        ),
+    ] {
+        let error = classifier(fields).unwrap_err();
+        assert_eq!(error.code(), code);
+        assert!(error.to_string().contains(what), "{error}");
+    }
+}

@@ -61,10 +61,7 @@ impl CpuEngine {
                 .text
                 .as_ref()
                 .map(|text| TextTower::load(checkpoint, text));
-            Ok((
-                VisionTower::load(checkpoint, &config.vision)?,
-                text.transpose()?,
-            ))
+            Ok((VisionTower::load(checkpoint, config)?, text.transpose()?))
         })?;
         Ok(Self {
             vision,

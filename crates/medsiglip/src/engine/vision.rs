@@ -5,12 +5,12 @@ use super::buffers::Buffers;
 use super::kernels::{Then, layer_norm, linear, pool};
 use super::panels::{LANES, Rows};
 use super::weights::{LayerNorm, Linear, Mlp};
-use crate::Result;
 use crate::checkpoint::{Checkpoint, Dtype, Tensor};
-use crate::config::{Shape, VisionConfig};
+use crate::config::Shape;
 use crate::embedding::Embeddings;
 use crate::model::{Keep, TowerOutput};
 use crate::preprocess::PixelValues;
+use crate::{Config, Result};
 
 pub(super) struct VisionTower {
     size: usize,
@@ -21,10 +21,14 @@ pub(super) struct VisionTower {
     positions: Vec<f32>,
     blocks: Blocks,
     head: Option<MapHead>,
+    /// A classifier's pooling.
+    mean: bool,
 }
 
 impl VisionTower {
-    pub fn load(checkpoint: &Checkpoint, config: &VisionConfig) -> Result<Self> {
+    pub fn load(checkpoint: &Checkpoint, config: &Config) -> Result<Self> {
+        let mean = config.classes.is_some();
+        let config = &config.vision;
         let (width, patch) = (config.hidden_size, config.patch_size);
         let shape = config.shape();
         let embeddings = "vision_model.embeddings";
@@ -50,11 +54,12 @@ impl VisionTower {
             },
             positions: in_panels(&positions.to_f32(), width),
             blocks: Blocks::load(checkpoint, "vision_model", "post_layernorm", shape)?,
-            head: if config.use_head {
+            head: if config.use_head && !mean {
                 Some(MapHead::load(checkpoint, shape)?)
             } else {
                 None
             },
+            mean,
         })
     }
 
@@ -112,6 +117,7 @@ impl VisionTower {
                 map_attention = keep.map_attention.then_some(weights);
                 Some(Embeddings::new(width, pooled)?)
             }
+            None if self.mean => Some(Embeddings::new(width, mean(&buffers.y, rows, width))?),
             None => None,
         };
         Ok(TowerOutput {
@@ -144,6 +150,22 @@ impl VisionTower {
             }
         }
     }
+}
+
+/// The mean of every item's rows: (B, D).
+fn mean(y: &[f32], rows: Rows, width: usize) -> Vec<f32> {
+    let of_item = |item| {
+        let mut sums = vec![0.0f64; width];
+        for token in 0..rows.tokens {
+            let row = rows.row(y, item, token, width);
+            sums.iter_mut()
+                .zip(row)
+                .for_each(|(sum, x)| *sum += f64::from(x));
+        }
+        sums.into_iter()
+            .map(|sum| (sum / rows.tokens as f64) as f32)
+    };
+    (0..rows.items).flat_map(of_item).collect()
 }
 
 /// Multihead attention pooling (Lee et al., Set Transformer, arXiv 1810.00825): one learned query, the probe,

@@ -11,9 +11,9 @@ mod text;
 mod vision;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData, module};
 
-use crate::checkpoint::{Checkpoint, Dtype};
+use crate::checkpoint::{CLASSIFIER, Checkpoint, Dtype};
 use crate::embedding::Embeddings;
 use crate::model::{Encoder, Keep, TowerOutput};
 use crate::preprocess::PixelValues;
@@ -24,11 +24,14 @@ pub use layers::{Attention, Layer, LayerNorm, Layers, Linear, Mlp};
 pub use text::TextTower;
 pub use vision::{MapHead, VisionTower};
 
-/// Both towers and the logit's scale and bias: `SiglipModel` of transformers.
+/// Both towers and the logit's scale and bias: `SiglipModel` of transformers; or the vision tower and a classifier:
+/// `SiglipForImageClassification`.
 #[derive(Module, Debug)]
 pub struct Siglip {
     /// The vision tower.
     pub vision_model: VisionTower,
+    /// The linear layer of a classifier, on the mean of the patches.
+    pub classifier: Option<Linear>,
     /// The text tower; absent in a checkpoint with a vision tower alone.
     pub text_model: Option<TextTower>,
     /// Logarithm of the temperature t, (1); absent without a text tower.
@@ -65,13 +68,30 @@ impl Siglip {
         let weights = Weights { checkpoint, device };
         let config = checkpoint.config();
         let text = config.text.as_ref();
+        let width = config.vision.hidden_size;
+        let classes = config.classes.as_ref();
+        let classifier = classes.map(|c| Linear::load(&weights, CLASSIFIER, width, c.labels.len()));
         let scalar = |name| text.map(|_| weights.param(name, [1])).transpose();
         Ok(Self {
-            vision_model: VisionTower::load(&weights, &config.vision)?,
+            vision_model: VisionTower::load(&weights, config)?,
+            classifier: classifier.transpose()?,
             text_model: text.map(|t| TextTower::load(&weights, t)).transpose()?,
             logit_scale: scalar("logit_scale")?,
             logit_bias: scalar("logit_bias")?,
         })
+    }
+}
+
+impl Siglip {
+    /// A classifier's logits, (B, C), of pixel values (B, 3, size, size); `None` where the model is none.
+    pub fn logits(&self, pixels: Tensor<4>) -> Option<Tensor<2>> {
+        let classifier = self.classifier.as_ref()?;
+        let pooled = self.vision_model.forward(pixels, Keep::default()).pooled?;
+        Some(module::linear(
+            pooled,
+            classifier.weight.val().transpose(),
+            Some(classifier.bias.val()),
+        ))
     }
 }
 
@@ -127,7 +147,7 @@ impl Encoder for BurnEncoder {
 }
 
 /// A tensor's numbers, back from its device.
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
     tensor
         .into_data()
         .try_to_vec()

@@ -7,10 +7,10 @@ use burn::tensor::{Device, Tensor, TensorData, module};
 use super::layers::{LayerNorm, Layers, Linear, Mlp, split_heads};
 use super::text::Table;
 use super::{Forward, Weights};
-use crate::Result;
-use crate::config::{Shape, VisionConfig};
+use crate::config::Shape;
 use crate::model::Keep;
 use crate::preprocess::PixelValues;
+use crate::{Config, Result};
 
 /// The vision tower.
 #[derive(Module, Debug)]
@@ -21,8 +21,9 @@ pub struct VisionTower {
     pub encoder: Layers,
     /// After the last layer.
     pub post_layernorm: LayerNorm,
-    /// Pooling; absent in MedGemma's tower.
+    /// Pooling; absent in MedGemma's tower, and in a classifier's, which takes the mean.
     pub head: Option<MapHead>,
+    mean: bool,
     size: usize,
 }
 
@@ -62,11 +63,13 @@ impl PatchEmbedding {
 }
 
 impl VisionTower {
-    pub(super) fn load(weights: &Weights, config: &VisionConfig) -> Result<Self> {
+    pub(super) fn load(weights: &Weights, config: &Config) -> Result<Self> {
+        let mean = config.classes.is_some();
+        let config = &config.vision;
         let (width, patch) = (config.hidden_size, config.patch_size);
         let shape = config.shape();
         let name = "vision_model.embeddings";
-        let head = config.use_head.then(|| MapHead::load(weights, shape));
+        let head = (config.use_head && !mean).then(|| MapHead::load(weights, shape));
         Ok(Self {
             embeddings: Embeddings {
                 patch_embedding: PatchEmbedding {
@@ -91,6 +94,7 @@ impl VisionTower {
                 shape.eps,
             )?,
             head: head.transpose()?,
+            mean,
             size: config.image_size,
         })
     }
@@ -122,7 +126,10 @@ impl VisionTower {
                 let (pooled, weights) = head.forward(last_hidden_state.clone());
                 (Some(pooled), Some(weights))
             }
-            None => (None, None),
+            None => {
+                let mean = || last_hidden_state.clone().mean_dim(1).squeeze_dim(1);
+                (self.mean.then(mean), None)
+            }
         };
         Forward {
             pooled,

@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 pub use prompts::{ClassPrompts, PromptKind, PromptSet};
+pub(crate) use scores::softmax;
 pub use scores::{ClassScore, Classifier};
 
 use crate::embedding::Embeddings;

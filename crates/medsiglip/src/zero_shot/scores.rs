@@ -11,11 +11,13 @@ use crate::{Error, Result};
 pub struct ClassScore {
     /// The class.
     pub label: String,
-    /// Cosine similarity of the image and the class embedding.
-    pub cosine: f32,
-    /// `exp(logit_scale) * cosine + logit_bias`.
+    /// Cosine similarity of the image and the class embedding; absent for a trained classifier, which has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<f32>,
+    /// `exp(logit_scale) * cosine + logit_bias`, or the output of a trained classifier.
     pub logit: f32,
-    /// `sigmoid(logit)`: whether image and class belong together, whatever the other classes.
+    /// `sigmoid(logit)`: whether image and class belong together, whatever the other classes. For a trained classifier of
+    /// which one class is right it is `softmax`.
     pub probability: f32,
     /// Where one class is right: its share among the classes, which sum to 1. Where each class is present or absent:
     /// the share of its presence against its absence, whatever the other classes.
@@ -117,7 +119,7 @@ impl Classifier {
     fn score(&self, label: &str, cosine: f32, share: f64) -> ClassScore {
         ClassScore {
             label: label.to_owned(),
-            cosine,
+            cosine: Some(cosine),
             logit: self.logit.of(cosine),
             probability: self.logit.probability(cosine),
             softmax: share as f32,
@@ -151,7 +153,7 @@ pub(super) fn class_embeddings(prompts: &Embeddings, classes: &[Vec<usize>]) -> 
 }
 
 /// `exp(x) / sum(exp(x))` without overflow.
-fn softmax(x: &[f64]) -> Vec<f64> {
+pub(crate) fn softmax(x: &[f64]) -> Vec<f64> {
     let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let exps: Vec<f64> = x.iter().map(|x| (x - max).exp()).collect();
     let sum: f64 = exps.iter().sum();
