@@ -27,6 +27,7 @@ fn card() -> ModelCard {
         name: "test".into(),
         base: Base::Random,
         license: "apache-2.0".into(),
+        classes: Vec::new(),
         sources: Vec::new(),
         settings: Vec::new(),
         metrics: Vec::new(),

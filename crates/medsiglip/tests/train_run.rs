@@ -233,7 +233,7 @@ fn a_base_keeps_its_temperature_and_goes_on_from_its_weights() {
     let run = lab.run("tuned", &tuned).done();
     let scale = lab.siglip("base/model").logit_scale.unwrap();
     let scale = f64::from(scale.val().into_scalar::<f32>());
-    assert!((run.steps()[0].temperature - scale.exp()).abs() < 1e-5);
+    assert!((run.steps()[0].temperature.unwrap() - scale.exp()).abs() < 1e-5);
     assert!(run.losses()[0] < 1.0, "{:?}", run.losses());
     let card = fs::read_to_string(lab.path("tuned/model/README.md")).unwrap();
     assert!(card.contains("base_model"), "{card}");

@@ -23,6 +23,9 @@ pub fn run(config: &TrainConfig, options: &RunOptions) -> Result<Exit> {
     for warning in &found.warnings {
         messages::say(format_args!("warning: {warning}"));
     }
+    for note in &found.notes {
+        messages::note(note);
+    }
     let told = [
         groups(&found, config.optimizer.lr),
         sources(&found),
@@ -138,10 +141,19 @@ fn contact_sheet(found: &DryRun, path: &Path) -> Result<()> {
     written.map_err(|e| Failure::io("write", path, e))
 }
 
-/// A line for every picture of the sheet, row by row: its number, id and caption.
+/// A line for every picture of the sheet, row by row: its number, id and caption, or where it has none its labels.
 fn captions(found: &DryRun) -> String {
-    let pairs = found.batch.ids.iter().zip(&found.batch.captions);
-    let lines = pairs.enumerate();
-    let lines = lines.map(|(number, (id, caption))| format!("{}\t{id}\t{caption}\n", number + 1));
+    let batch = &found.batch;
+    let texts = batch.captions.iter().zip(&batch.labels);
+    let texts = texts.map(|(caption, labels)| match caption.is_empty() {
+        true => labels
+            .iter()
+            .map(|(column, value)| format!("{column}: {value}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+        false => caption.clone(),
+    });
+    let lines = (1..).zip(batch.ids.iter().zip(texts));
+    let lines = lines.map(|(number, (id, text))| format!("{number}\t{id}\t{text}\n"));
     lines.collect()
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use medsiglip::Error;
 use medsiglip::dataset::Side;
+use medsiglip::metrics::Estimate;
 use medsiglip::train::config::{Places, TrainConfig};
 use medsiglip::train::run::{Event, RunOptions, StepReport, train};
 use medsiglip::train::state;
@@ -38,7 +39,7 @@ pub fn run(args: &TrainArgs) -> Result<Exit> {
         return dry_run::run(&config, &options);
     }
     batches::stop_on_ctrl_c();
-    let mut display = Display::new();
+    let mut display = Display::new(&config);
     // Opened when there is something to record: until then, the run may be refused.
     let mut records = None;
     let trained = train(&config, &options, &mut |event| {
@@ -152,35 +153,46 @@ fn kept(log: &Path, done: u64) -> medsiglip::Result<Vec<u8>> {
 
 fn of_step(report: &StepReport) -> Vec<(String, f64)> {
     let values = [
-        ("train/loss", report.loss),
-        ("train/learning_rate", report.lr),
+        ("train/loss", Some(report.loss)),
+        ("train/learning_rate", Some(report.lr)),
         ("train/temperature", report.temperature),
         ("train/bias", report.bias),
-        ("gradient_norm/all", report.gradient_norm),
-        ("gradient_norm/vision", report.gradient_norm_vision),
-        ("gradient_norm/text", report.gradient_norm_text),
-        ("speed/images_per_second", report.images_per_second),
+        ("gradient_norm/all", Some(report.gradient_norm)),
+        ("gradient_norm/vision", Some(report.gradient_norm_vision)),
+        ("gradient_norm/text", Some(report.gradient_norm_text)),
+        ("speed/images_per_second", Some(report.images_per_second)),
     ];
-    values.map(|(tag, value)| (tag.into(), value)).into()
+    let there = values.into_iter();
+    there
+        .filter_map(|(tag, value)| Some((tag.into(), value?)))
+        .collect()
 }
 
 fn of_results(side: &str, results: &[TaskResult]) -> Vec<(String, f64)> {
-    let value = |result: &TaskResult| {
-        let auroc = result.auroc?;
-        Some((format!("{side}/auroc/{}", result.task), auroc.value))
+    let values = |result: &TaskResult| {
+        let of = |name: &str, estimate: Option<Estimate>| {
+            Some((format!("{side}/{name}/{}", result.task), estimate?.value))
+        };
+        let all = [of("auroc", result.auroc), of("accuracy", result.accuracy)];
+        all.into_iter().flatten()
     };
-    results.iter().filter_map(value).collect()
+    results.iter().flat_map(values).collect()
 }
 
 /// What a person sees: on a terminal one line that is written over, else a line every now and then.
 struct Display {
     line: indicatif::ProgressBar,
+    how: &'static str,
     told: Option<Instant>,
 }
 
 impl Display {
-    fn new() -> Self {
+    fn new(config: &TrainConfig) -> Self {
         Self {
+            how: match config.head {
+                Some(_) => "classifier AUROC",
+                None => "zero-shot AUROC",
+            },
             line: progress::steps(),
             told: None,
         }
@@ -198,7 +210,8 @@ impl Display {
             } => {
                 let results: Vec<_> = results.iter().map(measured).collect();
                 self.note(format!(
-                    "step {step}, {side}, zero-shot AUROC: {}; not for clinical use",
+                    "step {step}, {side}, {}: {}; not for clinical use",
+                    self.how,
                     results.join("; ")
                 ));
             }
@@ -206,14 +219,16 @@ impl Display {
     }
 
     fn step(&mut self, report: &StepReport) {
+        let logit = match (report.temperature, report.bias) {
+            (Some(temperature), Some(bias)) => format!("t {temperature:.2}  b {bias:.2}  "),
+            _ => String::new(),
+        };
         let text = format!(
-            "step {} of {}  loss {:.4}  lr {:.2e}  t {:.2}  b {:.2}  gradient {:.3}  {:.1} images/s",
+            "step {} of {}  loss {:.4}  lr {:.2e}  {logit}gradient {:.3}  {:.1} images/s",
             report.step,
             report.steps,
             report.loss,
             report.lr,
-            report.temperature,
-            report.bias,
             report.gradient_norm,
             report.images_per_second
         );

@@ -242,3 +242,45 @@ fn a_dry_run_tells_what_would_be_trained_and_shows_the_first_batch() {
         .run(&["train", "tiny.toml", "--output", "run"])
         .expect(0);
 }
+
+#[test]
+fn a_classifier_is_trained_and_classifies() {
+    let folder = folder(5);
+    let (before, after) = CONFIG.split_once("text = ").unwrap();
+    let (_, after) = after.split_once("[batch]").unwrap();
+    let (middle, after) = after.split_once("[[validation.task]]").unwrap();
+    let (_, after) = after.split_once("[checkpoint]").unwrap();
+    let head = "[head]\nkind = \"multiclass\"\nlabel = \"label\"\n";
+    let config = format!("{before}{head}[batch]{middle}[checkpoint]{after}");
+    let config = config.replace("templates = [\"a picture that is {label}\"]", "");
+    folder.write("head.toml", config.replace("STEPS", "5"));
+    let dry = folder
+        .run(&["train", "head.toml", "--output", "run", "--dry-run"])
+        .expect(0);
+    for part in ["class even: 4 examples have it, 4 do not", "class odd: 4"] {
+        assert!(dry.stderr.contains(part), "{dry:#?}");
+    }
+    let captions = folder.text("run/dry_run.txt");
+    assert!(captions.contains("\tlabel: even\n"), "{captions}");
+    let answer = folder
+        .run(&["train", "head.toml", "--output", "run"])
+        .expect(0);
+    for part in [
+        "test, classifier AUROC: all classes (4 images) ",
+        "; even (4 images) ",
+        "not for clinical use",
+    ] {
+        assert!(answer.stderr.contains(part), "{part}: {}", answer.stderr);
+    }
+    let lines = json_lines(&folder.text("run/log.jsonl"));
+    assert!(of(&lines, "step")[0]["temperature"].is_null());
+    let told = folder
+        .run(&["classify", "scans", "--model", "run/model"])
+        .expect(0)
+        .json();
+    assert_eq!(told.len(), 16);
+    for line in told {
+        let [even, odd] = [0, 1].map(|class| line["scores"][class]["softmax"].as_f64().unwrap());
+        assert!((even + odd - 1.0).abs() < 1e-5);
+    }
+}

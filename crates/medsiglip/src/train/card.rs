@@ -94,6 +94,9 @@ pub struct ModelCard {
     pub base: Base,
     /// Its licence, as the hub abbreviates it: `apache-2.0`. Not used where the base's terms go on.
     pub license: String,
+    /// The classes that it was trained to tell apart; none where it compares pictures with texts.
+    #[serde(default)]
+    pub classes: Vec<String>,
     /// Where its pairs came from.
     #[serde(default)]
     pub sources: Vec<TrainedOn>,
@@ -129,6 +132,7 @@ impl ModelCard {
         let mut text = self.front_matter();
         // Writing into a string cannot fail.
         let _ = write!(text, "\n# {}\n\n{}\n", line(&self.name), self.what_it_is());
+        text.push_str(&self.classifier());
         text.push_str(&self.training());
         text.push_str(&self.results());
         text.push_str("\n## Limitations\n\n");
@@ -188,7 +192,11 @@ impl ModelCard {
             put("base_model", id);
         }
         put("library_name", "transformers");
-        put("pipeline_tag", "zero-shot-image-classification");
+        let task = match self.classes.is_empty() {
+            true => "zero-shot-image-classification",
+            false => "image-classification",
+        };
+        put("pipeline_tag", task);
         text.push_str("tags:\n- siglip\n- medical\n- medsiglip-rs\n---\n");
         text
     }
@@ -216,11 +224,30 @@ impl ModelCard {
         }
     }
 
+    fn classifier(&self) -> String {
+        if self.classes.is_empty() {
+            return String::new();
+        }
+        let classes: Vec<_> = self.classes.iter().map(|class| line(class)).collect();
+        format!(
+            "\nIt is a classifier of {} classes: {}. A linear layer on the mean of the vision tower's patches gives their \
+             logits (`SiglipForImageClassification` of transformers; `medsiglip classify`). The text tower and the pooling \
+             head of the model that it was made from are not in it.\n",
+            classes.len(),
+            classes.join(", ")
+        )
+    }
+
     fn training(&self) -> String {
         let mut text = String::from("\n## Training\n\n");
         if !self.sources.is_empty() {
-            text.push_str(
-                "| source | pairs | share of the pairs drawn | terms |\n|---|---|---|---|\n",
+            let what = match self.classes.is_empty() {
+                true => "pairs",
+                false => "pictures",
+            };
+            let _ = write!(
+                text,
+                "| source | {what} | share of the {what} drawn | terms |\n|---|---|---|---|\n"
             );
         }
         for source in &self.sources {
@@ -296,6 +323,7 @@ mod tests {
             name: "a: small\nmodel".into(),
             base,
             license: "apache-2.0".into(),
+            classes: Vec::new(),
             sources: vec![TrainedOn {
                 name: "set | one".into(),
                 pairs: 757,
@@ -330,7 +358,19 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
-        assert!(!text.contains("base_model"));
+        assert!(!text.contains("base_model") && text.contains("zero-shot-image-classification"));
+    }
+
+    #[test]
+    fn the_card_of_a_classifier_names_its_classes() {
+        let mut card = card(Base::Random);
+        card.classes = ["no finding", "edema"].map(Into::into).into();
+        let text = card.to_markdown().unwrap();
+        assert!(
+            text.contains("classifier of 2 classes: no finding, edema."),
+            "{text}"
+        );
+        assert!(text.contains("pipeline_tag: \"image-classification\"\n"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::head::HeadConfig;
 use super::init::Init;
 use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
@@ -28,6 +29,9 @@ pub struct TrainConfig {
     pub steps: u64,
     /// What training starts from.
     pub model: ModelConfig,
+    /// The vision tower learns to tell labelled classes apart, in place of pairs of pictures and texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<HeadConfig>,
     /// How many pairs a step has.
     #[serde(default)]
     pub batch: BatchConfig,
@@ -81,14 +85,15 @@ pub struct ModelConfig {
     pub gradient_checkpointing: bool,
 }
 
-/// A model of random weights, with a tokenizer of its own.
+/// A model of random weights, for pairs with a tokenizer of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewModel {
     /// `vision_config` of transformers.
     pub vision: BTreeMap<String, serde_json::Value>,
-    /// `text_config` of transformers; sizes of vocabulary and positions come from the tokenizer.
-    pub text: BTreeMap<String, serde_json::Value>,
+    /// `text_config` of transformers, for pairs; sizes of vocabulary and positions come from the tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<BTreeMap<String, serde_json::Value>>,
     /// Trained on the captions.
     #[serde(default)]
     pub tokenizer: TokenizerOptions,
@@ -336,7 +341,9 @@ impl TrainConfig {
     }
 
     fn check(&self) -> Result<()> {
+        let head = self.head.as_ref().map(|head| head.checks(self));
         let checks = self.numbers().into_iter().chain(self.names());
+        let checks = checks.chain(head.into_iter().flatten());
         match checks.into_iter().find(|(right, _)| !right) {
             Some((_, what)) => Err(Error::BadConfig(format!("training configuration: {what}"))),
             None => Ok(()),
@@ -368,17 +375,23 @@ impl TrainConfig {
         ]
     }
 
-    fn names(&self) -> [(bool, &'static str); 7] {
+    fn names(&self) -> [(bool, &'static str); 8] {
         let one_start = self.model.base.is_some() != self.model.new.is_some();
         let known = |name: &String| self.sources.iter().any(|s| s.name == *name);
         let mut names: Vec<_> = self.sources.iter().map(|s| &s.name).collect();
         names.sort();
         let twice = names.windows(2).any(|pair| pair[0] == pair[1]);
         let tasks = &self.validation.tasks;
+        let judged = !tasks.is_empty() || self.head.is_some();
+        let new = self.model.new.as_ref();
         let patience = self.validation.patience;
         let ExportConfig { name, license, .. } = &self.export;
         [
             (one_start, "model: expected either base or new"),
+            (
+                new.is_none_or(|new| new.text.is_some() != self.head.is_some()),
+                "model.new.text: expected for pairs, and not with a head",
+            ),
             (!self.sources.is_empty(), "expected at least one [[source]]"),
             (!twice, "source: expected every name once"),
             (
@@ -386,7 +399,7 @@ impl TrainConfig {
                 "validation.task: its source is none of the sources",
             ),
             (
-                patience.is_none_or(|patience| patience > 0 && !tasks.is_empty()),
+                patience.is_none_or(|patience| patience > 0 && judged),
                 "validation.patience: expected at least 1, and a task to judge by",
             ),
             (

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::config::{Positives, TrainConfig};
 use super::step::Pairs;
+use super::truth::Truth;
 use crate::Result;
 use crate::dataset::{
     Batch, LeakReport, Loader, LoaderOptions, Mixture, Pictures, Pool, Side, Source, SourceConfig,
@@ -32,6 +33,8 @@ pub struct Data {
     pub warnings: Vec<String>,
     /// SHA-256 over what is on which side: a run that goes on needs the same.
     pub fingerprint: String,
+    /// For a head, what is known of the examples.
+    pub truth: Option<Truth>,
     /// Examples of each source that are not trained on although they are on the training side.
     left_out: Vec<HashSet<usize>>,
 }
@@ -51,7 +54,15 @@ impl Data {
     /// # Errors
     /// `BAD_CONFIG` where a split or the mixture is impossible; as of [`Source::open`] and [`find_leaks`].
     pub fn open(config: &TrainConfig, base: &Path, options: &DecodeOptions) -> Result<Self> {
-        let open = |source: &SourceConfig| Source::open(source.clone(), base);
+        let open = |source: &SourceConfig| {
+            let mut source = source.clone();
+            if let Some(head) = &config.head {
+                source
+                    .labels
+                    .extend(head.label.iter().chain(&head.columns).cloned());
+            }
+            Source::open(source, base)
+        };
         let sources: Vec<_> = config.sources.iter().map(open).collect::<Result<_>>()?;
         let pictures = Pictures::new(sources, options.clone(), PICTURE_BYTES);
         let sources = pictures.sources();
@@ -63,7 +74,9 @@ impl Data {
         let mut sides = Vec::new();
         let mut warnings = Vec::new();
         for (number, source) in sources.iter().enumerate() {
-            source.expect_texts()?;
+            if config.head.is_none() {
+                source.expect_texts()?;
+            }
             let joined = leaks.joined(number, policy);
             let divided = split(source, config.split.shares(), config.seed, &joined)?;
             warnings.extend(source.warnings.iter().cloned());
@@ -72,9 +85,18 @@ impl Data {
             sides.push(divided);
         }
         warnings.extend(leaks.warnings(sources, &sides, policy));
-        let left_out: Vec<_> = (0..sources.len())
+        let head = config.head.as_ref();
+        let truth = head.map(|head| Truth::new(head, sources, &sides));
+        let truth = truth.transpose()?;
+        let mut left_out: Vec<_> = (0..sources.len())
             .map(|number| leaks.left_out(number, policy, &sides))
             .collect();
+        if let Some(truth) = &truth {
+            warnings.extend(truth.warnings.iter().cloned());
+            for (number, left_out) in left_out.iter_mut().enumerate() {
+                left_out.extend(truth.unknown(number));
+            }
+        }
         let pools = sources.iter().zip(&sides).zip(&left_out);
         let pools = pools.map(|((source, sides), without)| Pool::training(source, sides, without));
         Ok(Self {
@@ -83,6 +105,7 @@ impl Data {
             pictures: Arc::new(pictures),
             sides,
             warnings,
+            truth,
             left_out,
         })
     }
@@ -97,10 +120,7 @@ impl Data {
             if source.config.weight == 0.0 {
                 continue;
             }
-            for place in self.on_side(number, Side::Train) {
-                if self.left_out[number].contains(&place) {
-                    continue;
-                }
+            for place in self.drawn_of(number) {
                 for caption in source.all_captions(&source.examples[place])? {
                     examples.entry(caption).or_default().push((number, place));
                 }
@@ -118,6 +138,19 @@ impl Data {
             texts,
             meanings: of.into_iter().map(meaning).collect(),
         })
+    }
+
+    /// The places of a source's examples that are trained on.
+    fn drawn_of(&self, source: usize) -> impl Iterator<Item = usize> {
+        let places = self.on_side(source, Side::Train).into_iter();
+        places.filter(move |place| !self.left_out[source].contains(place))
+    }
+
+    /// The examples (source, place) that are trained on.
+    pub fn drawn(&self) -> impl Iterator<Item = (usize, usize)> {
+        let pools = self.mixture.pools().iter().enumerate();
+        let pools = pools.filter(|(_, pool)| pool.weight > 0.0);
+        pools.flat_map(|(source, _)| self.drawn_of(source).map(move |place| (source, place)))
     }
 
     /// Whether any example is on a side.

@@ -25,6 +25,8 @@ pub struct DryRun {
     pub sources: Vec<Divided>,
     /// What a person should know before training.
     pub warnings: Vec<String>,
+    /// What is learned: for a head, its classes.
+    pub notes: Vec<String>,
     /// An estimate.
     pub memory: Memory,
     /// The first batch.
@@ -83,6 +85,7 @@ pub fn dry_run(config: &TrainConfig, options: &RunOptions) -> Result<DryRun> {
     let Start {
         source,
         mut data,
+        objective,
         mut model,
         ..
     } = Start::new(config, options, &places)?;
@@ -113,6 +116,7 @@ pub fn dry_run(config: &TrainConfig, options: &RunOptions) -> Result<DryRun> {
         },
         groups,
         warnings: [data.warnings.clone(), data.skipped()].concat(),
+        notes: objective.notes(),
         samples: preprocessor.samples(&batch.pixels),
         batch,
     })

@@ -14,8 +14,9 @@ use crate::{Config, Error, Result};
 
 const CARD: &str = "README.md";
 
-/// Writes trained `weights` to `folder` as transformers' `SiglipModel.from_pretrained` and `AutoProcessor` read it, with
-/// `card` as its `README.md`.
+/// Writes trained `weights` to `folder` as transformers' `SiglipModel.from_pretrained` and `AutoProcessor` read it, or
+/// `SiglipForImageClassification.from_pretrained` and `AutoImageProcessor` where it is a classifier, with `card` as its
+/// `README.md`.
 ///
 /// `source` is what the run started from: its config, at the resolution in force, and the files that say how pictures
 /// and texts are prepared go along, and the weight file notes its id and checksum. Weights are rounded as
@@ -73,6 +74,7 @@ pub fn create_model_folder(
         name: "A SigLIP model with random weights".into(),
         base: Base::Random,
         license: "apache-2.0".into(),
+        classes: Vec::new(),
         sources: Vec::new(),
         settings: Vec::new(),
         metrics: Vec::new(),

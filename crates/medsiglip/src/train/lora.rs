@@ -11,11 +11,13 @@ use crate::checkpoint::Tensor;
 use crate::towers::{Siglip, params};
 use crate::{Error, Result};
 
-/// `model` with adapters beside the weights that the configuration names; all other weights are frozen.
+/// `model` with adapters beside the weights that the configuration names; all other weights are frozen, but for a
+/// classifier, which has nothing yet to be adapted.
 ///
 /// # Errors
 /// `BAD_CONFIG` where a target is no pattern, or no weight has a name like one of them.
-pub fn with_lora(model: Siglip, config: &LoraConfig) -> Result<Siglip> {
+pub fn with_lora(mut model: Siglip, config: &LoraConfig) -> Result<Siglip> {
+    let classifier = model.classifier.take();
     let mut targets = Vec::new();
     for target in &config.targets {
         let pattern = Pattern::new(target).map_err(|e| {
@@ -34,7 +36,9 @@ pub fn with_lora(model: Siglip, config: &LoraConfig) -> Result<Siglip> {
     }
     let lora =
         Lora::new(config.rank, config.alpha).set_param_group(ParamGroup::from_paths(targets));
-    Ok(params::with_stable_ids(model.apply_lora(lora)))
+    let mut model = params::with_stable_ids(model.apply_lora(lora));
+    model.classifier = classifier;
+    Ok(model)
 }
 
 /// The weights of `model` by name, adapters added to theirs: `W + alpha / rank A B`.

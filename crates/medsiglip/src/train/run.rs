@@ -13,12 +13,13 @@ use super::config::{CheckpointConfig, ExportConfig, Places, TrainConfig};
 use super::data::Data;
 use super::export::export;
 use super::lora::{merged, with_lora};
+use super::objective::{Objective, logit};
 use super::optimizer::{Norms, Optimizer, average};
 use super::start::Start;
 use super::state::{self, Progress, State};
-use super::step::{Cut, sigmoid_step};
-use super::validate::{Task, TaskResult};
+use super::validate::TaskResult;
 use crate::dataset::{Batch, Side};
+use crate::metrics::Estimate;
 use crate::model::{Device, Logit, Model};
 use crate::towers::{BurnEncoder, Siglip};
 use crate::{Error, Result};
@@ -61,10 +62,12 @@ pub struct StepReport {
     pub loss: f64,
     /// Learning rate.
     pub lr: f64,
-    /// Temperature t = exp(t').
-    pub temperature: f64,
-    /// Bias b.
-    pub bias: f64,
+    /// Temperature t = exp(t'); absent for a head, which has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Bias b; absent for a head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bias: Option<f64>,
     /// Norm of all gradients together, before clipping.
     pub gradient_norm: f64,
     /// Of the vision tower's.
@@ -110,7 +113,7 @@ struct Run<'a> {
     /// The starting model, whose encoder and temperature are replaced by those in training for every validation.
     source: Model,
     data: Data,
-    tasks: Vec<Task>,
+    objective: Box<dyn Objective>,
     model: Siglip,
     average: Option<Siglip>,
     optimizer: Optimizer,
@@ -150,13 +153,16 @@ impl<'a> Run<'a> {
                 message: message.clone(),
             })?;
         }
+        for message in start.objective.notes() {
+            tell(&Event::Note { message })?;
+        }
         if let (Some(warm), None) = (&config.text_warm_start, &checkpoint) {
             start.warm(warm, options, tell)?;
         }
         let Start {
             mut source,
             data,
-            tasks,
+            objective,
             mut model,
             ..
         } = start;
@@ -178,7 +184,7 @@ impl<'a> Run<'a> {
             places,
             source,
             data,
-            tasks,
+            objective,
             model,
             average,
             optimizer,
@@ -235,17 +241,13 @@ impl<'a> Run<'a> {
     fn step(&mut self, batch: &Batch) -> Result<StepReport> {
         let config = self.config;
         let number = self.progress.step;
-        let tokenizer = self.source.tokenizer()?;
-        let pairs = self.data.pairs(batch, tokenizer, config.loss.positives)?;
-        let cut = Cut {
-            micro_batch: config.micro_batch(),
-            loss_block: config.loss.block,
-        };
-        let step = sigmoid_step(&self.model, &pairs, cut)?;
+        let step = self
+            .objective
+            .step(&self.model, &self.source, &self.data, batch)?;
         if !step.loss.is_finite() {
             return Err(self.diverged(number, batch));
         }
-        let logit = logit(&self.model)?;
+        let logit = logit(&self.model);
         let lr = config.optimizer.lr * config.schedule.at(number, config.steps);
         let (model, norms) = self.optimizer.step(lr, self.model.clone(), step.gradients);
         self.model = model;
@@ -262,14 +264,14 @@ impl<'a> Run<'a> {
         Ok(self.report(step.loss, lr, logit, norms))
     }
 
-    fn report(&self, loss: f64, lr: f64, logit: Logit, norms: Norms) -> StepReport {
+    fn report(&self, loss: f64, lr: f64, logit: Option<Logit>, norms: Norms) -> StepReport {
         StepReport {
             step: self.progress.step,
             steps: self.config.steps,
             loss,
             lr,
-            temperature: logit.temperature(),
-            bias: logit.bias.into(),
+            temperature: logit.map(Logit::temperature),
+            bias: logit.map(|logit| logit.bias.into()),
             gradient_norm: norms.all,
             gradient_norm_vision: norms.vision,
             gradient_norm_text: norms.text,
@@ -313,12 +315,8 @@ impl<'a> Run<'a> {
 
     fn measure(&mut self, side: Side) -> Result<Vec<TaskResult>> {
         let result = self.result();
-        let logit = logit(&result)?;
-        self.source
-            .replace_encoder(Box::new(BurnEncoder::new(result)), Some(logit));
-        let batch = self.config.micro_batch();
-        let run = |task: &Task| task.run(&self.source, &self.data, side, batch);
-        let results: Vec<_> = self.tasks.iter().map(run).collect::<Result<_>>()?;
+        let start = &mut self.source;
+        let results = self.objective.measure(result, start, &self.data, side)?;
         let event = Event::Measured {
             step: self.progress.step,
             side: side.name().into(),
@@ -330,19 +328,17 @@ impl<'a> Run<'a> {
 
     /// Measures the validation side.
     fn validate(&mut self) -> Result<()> {
-        if self.tasks.is_empty() || !self.data.has(Side::Val) {
+        if !self.objective.is_measured() || !self.data.has(Side::Val) {
             return Ok(());
         }
         let results = self.measure(Side::Val)?;
-        let values = results.iter().filter_map(|r| Some(r.auroc?.value));
-        let values: Vec<f64> = values.collect();
+        let judged = self.objective.judge(&results);
         self.validated = Some(results);
-        if values.is_empty() {
+        let Some(value) = judged else {
             return Ok(());
-        }
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        if self.progress.best.is_none_or(|best| mean > best) {
-            self.progress.best = Some(mean);
+        };
+        if self.progress.best.is_none_or(|best| value > best) {
+            self.progress.best = Some(value);
             self.progress.stale = 0;
         } else {
             self.progress.stale += 1;
@@ -361,9 +357,9 @@ impl<'a> Run<'a> {
             true => Side::Test,
             false => Side::Val,
         };
-        let results = match (self.tasks.is_empty(), side, self.validated.take()) {
-            (true, ..) => Vec::new(),
-            (false, Side::Val, Some(results)) => results,
+        let results = match (self.objective.is_measured(), side, self.validated.take()) {
+            (false, ..) => Vec::new(),
+            (true, Side::Val, Some(results)) => results,
             _ => self.measure(side)?,
         };
         let card = self.card(side, &results);
@@ -394,16 +390,19 @@ impl<'a> Run<'a> {
                 .unwrap_or_else(|| "not stated".into()),
             share: count as f64 / draws.max(1) as f64,
         });
-        let metric = |result: &TaskResult| {
-            let estimate = result.auroc?;
-            Some(Metric {
-                task: format!("{}, zero-shot, {} pictures", result.task, side.name()),
-                name: result.measure.clone(),
+        let how = self.objective.how();
+        let metrics = |result: &TaskResult| {
+            let metric = |name: &str, estimate: Estimate| Metric {
+                task: format!("{}, {how}, {} pictures", result.task, side.name()),
+                name: name.into(),
                 value: estimate.value,
                 low: estimate.low,
                 high: estimate.high,
                 images: result.images as u64,
-            })
+            };
+            let auroc = result.auroc.map(|auroc| metric(&result.measure, auroc));
+            let accuracy = result.accuracy.map(|accuracy| metric("accuracy", accuracy));
+            [auroc, accuracy].into_iter().flatten().collect::<Vec<_>>()
         };
         let settings = [
             ("steps", self.progress.step.to_string()),
@@ -413,6 +412,7 @@ impl<'a> Run<'a> {
             ("seed", config.seed.to_string()),
             ("configuration", format!("SHA-256 {}", self.progress.config)),
         ];
+        let classes = self.source.config().classes.as_ref();
         ModelCard {
             name: config.export.name.clone(),
             base: match &config.model.base {
@@ -420,9 +420,14 @@ impl<'a> Run<'a> {
                 None => Base::Random,
             },
             license: config.export.license.clone(),
+            classes: classes.map(|c| c.labels.clone()).unwrap_or_default(),
             sources: sources.collect(),
-            settings: settings.map(|(k, v)| (k.into(), v)).into(),
-            metrics: results.iter().filter_map(metric).collect(),
+            settings: [
+                settings.map(|(k, v)| (k.into(), v)).into(),
+                self.objective.settings(),
+            ]
+            .concat(),
+            metrics: results.iter().flat_map(metrics).collect(),
             limitations: config.export.limitations.clone(),
         }
     }
@@ -449,17 +454,4 @@ fn checksum(config: &TrainConfig) -> String {
     let json = serde_json::to_vec(&steps).expect("plain fields");
     let digest = Sha256::digest(json);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Temperature and bias of a model.
-fn logit(model: &Siglip) -> Result<Logit> {
-    let value = |p: &Option<burn::module::Param<burn::tensor::Tensor<1>>>| {
-        p.as_ref().map(|p| p.val().into_scalar::<f32>())
-    };
-    match (value(&model.logit_scale), value(&model.logit_bias)) {
-        (Some(scale), Some(bias)) => Ok(Logit { scale, bias }),
-        _ => Err(Error::Unsupported(
-            "training on pairs needs a model with a text tower".into(),
-        )),
-    }
 }

@@ -1,12 +1,19 @@
 //! What a run works with, before anything is trained.
 
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
 use super::config::{Places, TextWarmStart, TrainConfig};
 use super::data::{Captions, Data};
 use super::export::{check_target, create_model_folder};
+use super::head::Head;
+use super::objective::{Objective, Pairs};
 use super::run::{Event, RunOptions};
 use super::validate::Task;
 use super::warm_start::{self, warm_start};
-use crate::checkpoint::ModelSource;
+use crate::checkpoint::{CLASSIFIER, Checkpoint, ModelSource, OpenOptions, Tensor};
+use crate::config::Classes;
 use crate::image::DecodeOptions;
 use crate::model::{LoadOptions, Model};
 use crate::tokenizer::{Canonicalizer, TrainedTokenizer};
@@ -16,7 +23,7 @@ use crate::{Config, Error, Result};
 /// What a run works with, before anything is trained.
 pub(super) struct Start {
     pub data: Data,
-    pub tasks: Vec<Task>,
+    pub objective: Box<dyn Objective>,
     /// What training starts from.
     pub source: Model,
     /// Its towers, on a device with gradients.
@@ -29,24 +36,28 @@ impl Start {
     /// All that can go wrong before the first step, and what the end needs, goes wrong here.
     pub fn new(config: &TrainConfig, options: &RunOptions, places: &Places) -> Result<Self> {
         // Those of every recipe that a model is trained with.
-        let data = Data::open(config, options.base, &DecodeOptions::default())?;
+        let mut data = Data::open(config, options.base, &DecodeOptions::default())?;
         let needs_captions = config.model.new.is_some() || config.text_warm_start.is_some();
+        let needs_captions = needs_captions && config.head.is_none();
         let captions = needs_captions.then(|| data.captions()).transpose()?;
         let source = starting_model(config, options, places, captions.as_ref())?;
-        let source = Model::load(&source, &LoadOptions::default())?;
+        let mut checkpoint = Checkpoint::open(&source, &OpenOptions::default())?;
+        if let Some(truth) = &data.truth {
+            checkpoint = with_classes(checkpoint, &truth.classes);
+        }
+        let source = Model::of(checkpoint, &LoadOptions::default())?;
         check_target(&places.model(), source.checkpoint())?;
         let captions = captions.filter(|_| config.text_warm_start.is_some());
         if let Some(captions) = &captions {
             warm_start::check(captions.texts.len())?;
         }
-        let tasks = config.validation.tasks.iter();
-        let tasks = tasks.map(|task| Task::new(task, &data, options.base));
+        let objective = objective(config, &mut data, options)?;
         let mut device = towers::device(options.device).autodiff();
         if config.model.gradient_checkpointing {
             device = device.gradient_checkpointing();
         }
         Ok(Self {
-            tasks: tasks.collect::<Result<_>>()?,
+            objective,
             model: Siglip::load(source.checkpoint(), &device)?,
             data,
             source,
@@ -85,6 +96,42 @@ impl Start {
     }
 }
 
+/// What the configuration says that is learned.
+fn objective(
+    config: &TrainConfig,
+    data: &mut Data,
+    options: &RunOptions,
+) -> Result<Box<dyn Objective>> {
+    if let (Some(head), Some(truth)) = (&config.head, data.truth.take()) {
+        let head = Head::new(head, truth, data, config.micro_batch())?;
+        return Ok(Box::new(head));
+    }
+    let tasks = config.validation.tasks.iter();
+    let tasks = tasks.map(|task| Task::new(task, data, options.base));
+    Ok(Box::new(Pairs {
+        config: config.clone(),
+        tasks: tasks.collect::<Result<_>>()?,
+    }))
+}
+
+/// `checkpoint` as a classifier: with the layer that it has where it is one of these classes, else with one of zeros (big_vision,
+/// `head_zeroinit`), so that training has no chance directions to unlearn.
+fn with_classes(checkpoint: Checkpoint, classes: &Classes) -> Checkpoint {
+    let mut layer = BTreeMap::new();
+    if checkpoint.config().classes.as_ref() != Some(classes) {
+        let count = classes.labels.len();
+        let width = checkpoint.config().vision.hidden_size;
+        for (part, shape) in [("weight", vec![count, width]), ("bias", vec![count])] {
+            let zeros = vec![0.0; shape.iter().product()];
+            layer.insert(
+                format!("{CLASSIFIER}.{part}"),
+                Tensor::from_f32(shape, zeros),
+            );
+        }
+    }
+    checkpoint.classifying(classes.clone(), layer)
+}
+
 /// The folder or hub id that training starts from; for a model of random weights, it is made first.
 fn starting_model(
     config: &TrainConfig,
@@ -92,23 +139,28 @@ fn starting_model(
     places: &Places,
     captions: Option<&Captions>,
 ) -> Result<ModelSource> {
-    let (Some(new), Some(captions)) = (&config.model.new, captions) else {
+    let Some(new) = &config.model.new else {
         let base = config.model.base.as_deref().unwrap_or_default();
         return ModelSource::parse_in(options.base, base);
     };
     let folder = places.start();
     // Written whole or not at all: what a resumed run finds is what it started from.
     if !(options.resume && folder.exists()) {
-        let tokenizer = TrainedTokenizer::train(&captions.texts, &new.tokenizer)?;
-        tokenizer.write(&places.tokenizer())?;
-        let mut text = new.text.clone();
-        text.insert("vocab_size".into(), tokenizer.vocab_size().into());
-        text.insert(
-            "max_position_embeddings".into(),
-            new.tokenizer.length.into(),
-        );
-        let json = serde_json::json!({"model_type": "siglip", "vision_config": new.vision, "text_config": text});
-        let shapes = Config::from_json(&json.to_string())?;
+        let mut shapes = json!(new.vision);
+        shapes["model_type"] = "siglip_vision_model".into();
+        if let Some(captions) = captions {
+            let tokenizer = TrainedTokenizer::train(&captions.texts, &new.tokenizer)?;
+            tokenizer.write(&places.tokenizer())?;
+            let mut text = new.text.clone().unwrap_or_default();
+            text.insert("vocab_size".into(), tokenizer.vocab_size().into());
+            text.insert(
+                "max_position_embeddings".into(),
+                new.tokenizer.length.into(),
+            );
+            shapes =
+                json!({"model_type": "siglip", "vision_config": new.vision, "text_config": text});
+        }
+        let shapes = Config::from_json(&shapes.to_string())?;
         let mut init = new.init.clone();
         if init.seed == 0 {
             init.seed = config.seed;

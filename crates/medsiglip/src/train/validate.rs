@@ -37,8 +37,9 @@ pub struct TaskResult {
     pub measure: String,
     /// It with its 95 % interval; absent where a class is missing.
     pub auroc: Option<Estimate>,
-    /// Share of pictures whose class is the one with the highest score.
-    pub accuracy: f64,
+    /// Share of pictures whose class is the one with the highest score; of a multi-label classifier, share of the known
+    /// answers on whose side of one half the probability is. With its 95 % interval; absent where there is none.
+    pub accuracy: Option<Estimate>,
 }
 
 impl Task {
@@ -112,13 +113,18 @@ impl Task {
             places.extend(batch.places);
         }
         let truth: Vec<usize> = places.iter().filter_map(|p| self.truth[*p]).collect();
-        let right = shares.iter().zip(&truth).filter(|(row, truth)| {
-            row.iter()
-                .enumerate()
-                .all(|(i, share)| i == **truth || *share < row[**truth])
-        });
-        let accuracy = right.count() as f64 / truth.len().max(1) as f64;
+        let right = |item: &usize| {
+            let (row, truth) = (&shares[*item], truth[*item]);
+            let mut others = row.iter().enumerate().filter(|(i, _)| *i != truth);
+            others.all(|(_, share)| *share < row[truth])
+        };
+        let accuracy = |at: &[usize]| {
+            let right = at.iter().filter(|item| right(item)).count();
+            (!at.is_empty()).then(|| right as f64 / at.len() as f64)
+        };
         let measure = |at: &[usize]| self.measure(at, &shares, &truth);
+        let examples: Vec<_> = places.iter().map(|place| (self.source, *place)).collect();
+        let groups = groups(data, &examples);
         Ok(TaskResult {
             task: self.name.clone(),
             images: places.len(),
@@ -126,8 +132,8 @@ impl Task {
                 true => "macro AUROC".into(),
                 false => "AUROC".into(),
             },
-            auroc: bootstrap(&self.groups(data, &places), 0, measure),
-            accuracy,
+            auroc: bootstrap(&groups, 0, measure),
+            accuracy: bootstrap(&groups, 0, accuracy),
         })
     }
 
@@ -142,22 +148,24 @@ impl Task {
         let positive: Vec<bool> = truth.iter().map(|t| self.positive.contains(t)).collect();
         auroc(&scores, &positive)
     }
+}
 
-    /// Which examples stand or fall together: those of one group.
-    fn groups(&self, data: &Data, places: &[usize]) -> Vec<usize> {
-        let examples = &data.pictures.sources()[self.source].examples;
-        let mut numbers: HashMap<&str, usize> = HashMap::new();
-        let mut next = 0;
-        let mut new = || {
-            next += 1;
-            next - 1
-        };
-        places
-            .iter()
-            .map(|place| match &examples[*place].group {
-                Some(group) => *numbers.entry(group).or_insert_with(&mut new),
+/// Which examples (source, place) stand or fall together: those of one group of one source.
+pub(super) fn groups(data: &Data, examples: &[(usize, usize)]) -> Vec<usize> {
+    let sources = data.pictures.sources();
+    let mut numbers: HashMap<(usize, &str), usize> = HashMap::new();
+    let mut next = 0;
+    let mut new = || {
+        next += 1;
+        next - 1
+    };
+    examples
+        .iter()
+        .map(
+            |(source, place)| match &sources[*source].examples[*place].group {
+                Some(group) => *numbers.entry((*source, group)).or_insert_with(&mut new),
                 None => new(),
-            })
-            .collect()
-    }
+            },
+        )
+        .collect()
 }

@@ -200,6 +200,7 @@ impl Lab {
             name: "test".into(),
             base: Base::Random,
             license: "apache-2.0".into(),
+            classes: Vec::new(),
             sources: Vec::new(),
             settings: Vec::new(),
             metrics: Vec::new(),
