@@ -40,7 +40,6 @@ pub mod model;
 pub mod embedding;
 pub mod zero_shot;
 pub mod classifier;
-#[cfg(feature = "train")]
 pub mod metrics;
 #[cfg(feature = "train")]
 pub mod dataset;

@@ -9,10 +9,13 @@ use super::config::TaskConfig;
 use super::data::Data;
 use crate::dataset::Side;
 use crate::embedding::Embeddings;
-use crate::metrics::{Estimate, auroc, bootstrap, macro_auroc};
+use crate::metrics::{Bootstrap, Estimate, OneVsRest, Ranking, Resampling, Samples};
 use crate::model::Model;
 use crate::zero_shot::{PromptSet, ZeroShot};
 use crate::{Error, Result};
+
+/// Level of all intervals.
+pub(super) const LEVEL: f64 = 0.95;
 
 /// A task with its examples.
 pub struct Task {
@@ -122,9 +125,8 @@ impl Task {
             let right = at.iter().filter(|item| right(item)).count();
             (!at.is_empty()).then(|| right as f64 / at.len() as f64)
         };
-        let measure = |at: &[usize]| self.measure(at, &shares, &truth);
         let examples: Vec<_> = places.iter().map(|place| (self.source, *place)).collect();
-        let groups = groups(data, &examples);
+        let bootstrap = by_groups(&groups(data, &examples))?;
         Ok(TaskResult {
             task: self.name.clone(),
             images: places.len(),
@@ -132,22 +134,39 @@ impl Task {
                 true => "macro AUROC".into(),
                 false => "AUROC".into(),
             },
-            auroc: bootstrap(&groups, 0, measure),
-            accuracy: bootstrap(&groups, 0, accuracy),
+            auroc: self.auroc(&shares, &truth, &bootstrap)?,
+            accuracy: bootstrap.measure(|at| Ok(accuracy(at)))?.estimate(LEVEL)?,
         })
     }
 
-    fn measure(&self, at: &[usize], shares: &[Vec<f64>], truth: &[usize]) -> Option<f64> {
-        let truth: Vec<usize> = at.iter().map(|i| truth[*i]).collect();
-        if self.positive.is_empty() {
-            let rows: Vec<_> = at.iter().map(|i| shares[*i].clone()).collect();
-            return macro_auroc(&rows, &truth, self.prompts.classes.len());
-        }
-        let sum = |row: &Vec<f64>| self.positive.iter().map(|class| row[*class]).sum();
-        let scores: Vec<f64> = at.iter().map(|i| sum(&shares[*i])).collect();
-        let positive: Vec<bool> = truth.iter().map(|t| self.positive.contains(t)).collect();
-        auroc(&scores, &positive)
+    /// Of a row of shares and a class of every picture.
+    fn auroc(
+        &self,
+        shares: &[Vec<f64>],
+        truth: &[usize],
+        bootstrap: &Bootstrap,
+    ) -> Result<Option<Estimate>> {
+        let rankings = if self.positive.is_empty() {
+            OneVsRest::new(&shares.concat(), truth, self.prompts.classes.len())?.classes
+        } else {
+            let sum = |row: &Vec<f64>| self.positive.iter().map(|class| row[*class]).sum();
+            let scores: Vec<f64> = shares.iter().map(sum).collect();
+            let positive: Vec<bool> = truth.iter().map(|t| self.positive.contains(t)).collect();
+            vec![Ranking::new(&scores, &positive)?]
+        };
+        let drawn = bootstrap.rankings(&rankings)?;
+        let each: Vec<&Samples> = drawn.iter().map(|one| &one.roc_auc).collect();
+        Samples::mean(&each)?.estimate(LEVEL)
     }
+}
+
+/// Samples of items of these groups.
+pub(super) fn by_groups(groups: &[usize]) -> Result<Bootstrap> {
+    let how = Resampling {
+        groups: Some(groups),
+        ..Resampling::default()
+    };
+    Bootstrap::new(groups.len(), &how)
 }
 
 /// Which examples (source, place) stand or fall together: those of one group of one source.

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::Result;
 use crate::config::{ClassKind, Classes};
-use crate::metrics::{Estimate, auroc, bootstrap};
+use crate::metrics::{Bootstrap, Estimate, Ranking, RankingSamples, Samples};
 use crate::train::truth::Known;
-use crate::train::validate::TaskResult;
+use crate::train::validate::{LEVEL, TaskResult, by_groups};
 
 /// What a classifier says of some examples, and what is true.
 #[derive(Default)]
@@ -22,19 +23,21 @@ pub(super) struct Predicted {
 
 impl Predicted {
     /// All classes together, then each; intervals over whole groups.
-    pub fn results(&self, Classes { kind, labels }: &Classes, groups: &[usize]) -> Vec<TaskResult> {
-        let everyone: Vec<usize> = (0..self.shares.len()).collect();
+    pub fn results(
+        &self,
+        Classes { kind, labels }: &Classes,
+        groups: &[usize],
+    ) -> Result<Vec<TaskResult>> {
+        let bootstrap = by_groups(groups)?;
         let classes = 0..labels.len();
+        let rankings = classes.clone().map(|class| self.ranking(class));
+        let samples = bootstrap.rankings(&rankings.collect::<Result<Vec<_>>>()?)?;
         // A class that all or none have on this side has no AUROC; in every sample the mean is over the same classes.
-        let judged: Vec<usize> = classes
-            .clone()
-            .filter(|class| self.auroc(&everyone, *class).is_some())
+        let judged: Vec<&Samples> = samples
+            .iter()
+            .map(|RankingSamples { roc_auc, .. }| roc_auc)
+            .filter(|samples| samples.value.is_some())
             .collect();
-        let mean = |at: &[usize]| {
-            let values: Option<Vec<f64>> = judged.iter().map(|c| self.auroc(at, *c)).collect();
-            let values = values.filter(|values| !values.is_empty())?;
-            Some(values.iter().sum::<f64>() / values.len() as f64)
-        };
         let measure = match judged.len() == labels.len() {
             true => "macro AUROC".into(),
             false => format!(
@@ -47,41 +50,46 @@ impl Predicted {
             task: "all classes".into(),
             images: self.shares.len(),
             measure,
-            auroc: bootstrap(groups, 0, mean),
-            accuracy: bootstrap(groups, 0, |at| self.accuracy(at, *kind, classes.clone())),
+            auroc: match judged.is_empty() {
+                true => None,
+                false => Samples::mean(&judged)?.estimate(LEVEL)?,
+            },
+            accuracy: self.accuracies(&bootstrap, *kind, classes.clone())?,
         };
-        let of_class = |class: usize| TaskResult {
-            task: labels[class].clone(),
-            images: self.truth.iter().filter(|row| row[class].is_some()).count(),
-            measure: "AUROC".into(),
-            auroc: bootstrap(groups, 0, |at| self.auroc(at, class)),
-            accuracy: self.accuracy_of_class(*kind, class, groups),
+        let of_class = |class: usize| {
+            Ok(TaskResult {
+                task: labels[class].clone(),
+                images: self.truth.iter().filter(|row| row[class].is_some()).count(),
+                measure: "AUROC".into(),
+                auroc: samples[class].roc_auc.estimate(LEVEL)?,
+                accuracy: match kind {
+                    // Of one class there is none where another may be right in its place.
+                    ClassKind::Multiclass => None,
+                    ClassKind::Multilabel => {
+                        self.accuracies(&bootstrap, *kind, class..class + 1)?
+                    }
+                },
+            })
         };
-        let each: Vec<_> = classes.clone().into_par_iter().map(of_class).collect();
-        [vec![all], each].concat()
+        let each: Vec<_> = classes.into_par_iter().map(of_class).collect::<Result<_>>()?;
+        Ok([vec![all], each].concat())
     }
 
     /// Against all others, of the items of which it is known.
-    fn auroc(&self, at: &[usize], class: usize) -> Option<f64> {
-        let known = at.iter().filter_map(|i| Some((*i, self.truth[*i][class]?)));
-        let (scores, positive): (Vec<f64>, Vec<bool>) =
-            known.map(|(i, has)| (self.shares[i][class], has)).unzip();
-        auroc(&scores, &positive)
+    fn ranking(&self, class: usize) -> Result<Ranking> {
+        let scores: Vec<f64> = self.shares.iter().map(|row| row[class]).collect();
+        let positive: Vec<Option<bool>> = self.truth.iter().map(|row| row[class]).collect();
+        Ranking::labelled(&scores, &positive)
     }
 
-    /// Of one class there is none where another may be right in its place.
-    fn accuracy_of_class(
+    fn accuracies(
         &self,
+        bootstrap: &Bootstrap,
         kind: ClassKind,
-        class: usize,
-        groups: &[usize],
-    ) -> Option<Estimate> {
-        match kind {
-            ClassKind::Multiclass => None,
-            ClassKind::Multilabel => {
-                bootstrap(groups, 0, |at| self.accuracy(at, kind, class..class + 1))
-            }
-        }
+        classes: Range<usize>,
+    ) -> Result<Option<Estimate>> {
+        let accuracy = |at: &[usize]| Ok(self.accuracy(at, kind, classes.clone()));
+        bootstrap.measure(accuracy)?.estimate(LEVEL)
     }
 
     /// The share of items whose class is the likeliest; or of known cells on whose side of one half the probability is.
@@ -144,7 +152,7 @@ mod tests {
             [no, yes, None],
             [yes, yes, no],
         ];
-        let results = predicted(shares, truth).results(&classes(ClassKind::Multilabel), &GROUPS);
+        let results = predicted(shares, truth).results(&classes(ClassKind::Multilabel), &GROUPS).unwrap();
         let value = |estimate: Option<Estimate>| estimate.map(|e| e.value);
         // Of a: one of two pairs is right. Of b: all three. Of c nobody has it.
         let aurocs: Vec<_> = results.iter().map(|r| value(r.auroc)).collect();
@@ -171,7 +179,7 @@ mod tests {
         ];
         let right = [0, 1, 2, 0];
         let truth = right.map(|class| [0, 1, 2].map(|c| Some(c == class)));
-        let results = predicted(shares, truth).results(&classes(ClassKind::Multiclass), &GROUPS);
+        let results = predicted(shares, truth).results(&classes(ClassKind::Multiclass), &GROUPS).unwrap();
         assert_eq!(results[0].accuracy.unwrap().value, 0.5);
         assert!(results[1..].iter().all(|r| r.accuracy.is_none()));
         assert_eq!(results[0].measure, "macro AUROC");

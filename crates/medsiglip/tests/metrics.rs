@@ -1,0 +1,572 @@
+//! Measures beside scikit-learn, statsmodels and plain definitions: `scripts/make_metrics_golden.py`.
+
+use medsiglip::metrics::calibration::{Isotonic, Platt, Temperature};
+use medsiglip::metrics::{
+    Bins, Bootstrap, ConfusionMatrix, Interval, OneVsRest, OperatingPoint, Query, Ranking,
+    Resampling, Retrieval, Samples, brier_score, brier_score_multiclass, delong,
+    expected_calibration_error, holm, log_loss, log_loss_multiclass, reliability_curve, top_label,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+const SAME: f64 = 1e-12;
+
+fn golden() -> Value {
+    serde_json::from_str(include_str!("data/golden/metrics.json")).unwrap()
+}
+
+fn list<T: DeserializeOwned>(value: &Value) -> Vec<T> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap()
+}
+
+#[track_caller]
+fn same(what: &str, got: impl Into<Option<f64>>, expected: &Value) {
+    let got = got.into().unwrap();
+    let expected = number(expected);
+    let error = (got - expected).abs() / expected.abs().max(1.0);
+    assert!(error <= SAME, "{what}: {got}, expected {expected}");
+}
+
+#[track_caller]
+fn all_same(what: &str, got: &[f64], expected: &Value) {
+    let expected = expected.as_array().unwrap();
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (got, expected) in got.iter().zip(expected) {
+        same(what, *got, expected);
+    }
+}
+
+fn of_binary(mut check: impl FnMut(&Value, &[f64], &[bool])) {
+    for case in golden()["binary"].as_array().unwrap() {
+        check(case, &list(&case["scores"]), &list(&case["positive"]));
+    }
+}
+
+#[test]
+fn curves_and_their_areas_are_scikit_learns() {
+    of_binary(|case, scores, positive| {
+        let ranking = Ranking::new(scores, positive).unwrap();
+        same("roc_auc", ranking.roc_auc(), &case["roc_auc"]);
+        let precision = ranking.average_precision();
+        same("average precision", precision, &case["average_precision"]);
+        let roc = ranking.roc_curve().unwrap();
+        assert_eq!(roc.thresholds[0], f64::INFINITY);
+        all_same("thresholds", &roc.thresholds[1..], &case["roc"][0]);
+        all_same("fpr", &roc.false_positive_rate, &case["roc"][1]);
+        all_same("tpr", &roc.true_positive_rate, &case["roc"][2]);
+        let pr = ranking.precision_recall_curve().unwrap();
+        all_same("thresholds", &pr.thresholds, &case["pr"][0]);
+        all_same("precision", &pr.precision, &case["pr"][1]);
+        all_same("recall", &pr.recall, &case["pr"][2]);
+    });
+}
+
+#[test]
+fn places_to_cut_are_those_of_counting() {
+    let check = |what: &str, got: OperatingPoint, expected: &Value| {
+        let threshold = expected[0].as_f64().unwrap_or(f64::INFINITY);
+        assert_eq!(got.threshold, threshold, "{what}");
+        same(what, got.sensitivity, &expected[1]);
+        same(what, got.specificity, &expected[2]);
+    };
+    of_binary(|case, scores, positive| {
+        let (ranking, cut) = (Ranking::new(scores, positive).unwrap(), &case["cut"]);
+        check("youden", ranking.youden().unwrap(), &cut["youden"]);
+        for (i, level) in list::<f64>(&cut["levels"]).into_iter().enumerate() {
+            let got = ranking.sensitivity_at_specificity(level).unwrap();
+            check("specificity", got.unwrap(), &cut["at_specificity"][i]);
+            let got = ranking.specificity_at_sensitivity(level).unwrap();
+            check("sensitivity", got.unwrap(), &cut["at_sensitivity"][i]);
+        }
+    });
+}
+
+#[test]
+fn decisions_are_counted_as_scikit_learn_does() {
+    of_binary(|case, scores, positive| {
+        let truth: Vec<usize> = positive.iter().map(|p| usize::from(*p)).collect();
+        let decided: Vec<usize> = scores.iter().map(|s| usize::from(*s >= 0.5)).collect();
+        let matrix = ConfusionMatrix::new(&truth, &decided, 2).unwrap();
+        same("accuracy", matrix.accuracy(), &case["accuracy"]);
+        let balanced = matrix.balanced_accuracy();
+        same("balanced accuracy", balanced, &case["balanced_accuracy"]);
+        same("f1", matrix.f1(1), &case["f1"]);
+        same("precision", matrix.precision(1), &case["precision"]);
+        same("recall", matrix.recall(1), &case["recall"]);
+        same("specificity", matrix.recall(0), &case["specificity"]);
+        same("kappa", matrix.cohen_kappa(), &case["kappa"]);
+        // Of two classes, the squares of the distances are the distances.
+        same("kappa", matrix.quadratic_kappa(), &case["kappa"]);
+    });
+}
+
+fn check_reliability(probability: &[f64], outcome: &[bool], cases: &Value) {
+    for case in cases.as_array().unwrap() {
+        let count = case["bins"].as_u64().unwrap() as usize;
+        let bins = match case["strategy"].as_str().unwrap() {
+            "uniform" => Bins::EqualWidth(count),
+            _ => Bins::EqualMass(count),
+        };
+        let curve = reliability_curve(probability, outcome, bins).unwrap();
+        let counts: Vec<f64> = curve.iter().map(|bin| bin.count as f64).collect();
+        all_same("count", &counts, &case["count"]);
+        let predicted: Vec<f64> = curve.iter().map(|bin| bin.predicted).collect();
+        all_same("predicted", &predicted, &case["predicted"]);
+        let observed: Vec<f64> = curve.iter().map(|bin| bin.observed).collect();
+        all_same("observed", &observed, &case["observed"]);
+        let error = expected_calibration_error(probability, outcome, bins).unwrap();
+        same("error", error, &case["error"]);
+    }
+}
+
+#[test]
+fn probabilities_are_scored_as_scikit_learn_does() {
+    of_binary(|case, scores, positive| {
+        let brier = brier_score(scores, positive).unwrap();
+        same("brier", brier, &case["brier"]);
+        let loss = log_loss(scores, positive).unwrap();
+        same("log loss", loss, &case["log_loss"]);
+        check_reliability(scores, positive, &case["reliability"]);
+    });
+}
+
+#[test]
+fn several_classes_are_measured_as_scikit_learn_does() {
+    for case in golden()["multiclass"].as_array().unwrap() {
+        let classes = case["classes"].as_u64().unwrap() as usize;
+        let probability: Vec<f64> = list(&case["probability"]);
+        let labels: Vec<usize> = list(&case["labels"]);
+        let ranked = OneVsRest::new(&probability, &labels, classes).unwrap();
+        let areas = ranked.classes.iter().map(|class| class.roc_auc().unwrap());
+        all_same("roc_auc", &areas.collect::<Vec<_>>(), &case["roc_auc"]);
+        same("macro", ranked.macro_roc_auc(), &case["macro"]);
+        same("weighted", ranked.weighted_roc_auc(), &case["weighted"]);
+
+        let matrix = ConfusionMatrix::new(&labels, &list::<usize>(&case["decided"]), classes);
+        let matrix = matrix.unwrap();
+        let pairs = (0..classes).flat_map(|t| (0..classes).map(move |d| (t, d)));
+        let counts = pairs.map(|(truth, decided)| matrix.count(truth, decided) as f64);
+        all_same("confusion", &counts.collect::<Vec<_>>(), &case["confusion"]);
+        same("accuracy", matrix.accuracy(), &case["accuracy"]);
+        let balanced = matrix.balanced_accuracy();
+        same("balanced accuracy", balanced, &case["balanced_accuracy"]);
+        same("kappa", matrix.cohen_kappa(), &case["kappa"]);
+        let quadratic = matrix.quadratic_kappa();
+        same("quadratic kappa", quadratic, &case["quadratic_kappa"]);
+        let f1: Vec<f64> = (0..classes).map(|k| matrix.f1(k).unwrap()).collect();
+        all_same("f1", &f1, &case["f1"]);
+        type Measure = fn(&ConfusionMatrix, usize) -> Option<f64>;
+        for (name, measure) in [
+            ("f1", ConfusionMatrix::f1 as Measure),
+            ("precision", ConfusionMatrix::precision),
+            ("recall", ConfusionMatrix::recall),
+        ] {
+            let expected = &case["averages"][name];
+            same(name, matrix.mean(measure), &expected[0]);
+            same(name, matrix.weighted(measure), &expected[1]);
+        }
+
+        let brier = brier_score_multiclass(&probability, &labels, classes).unwrap();
+        same("brier", brier, &case["brier"]);
+        let loss = log_loss_multiclass(&probability, &labels, classes).unwrap();
+        same("log loss", loss, &case["log_loss"]);
+        let (highest, right) = top_label(&probability, &labels, classes).unwrap();
+        check_reliability(&highest, &right, &case["reliability"]);
+
+        let logits: Vec<f64> = list(&case["logits"]);
+        let fitted = Temperature::fit(&logits, &labels, classes)
+            .unwrap()
+            .unwrap();
+        same("temperature", fitted.temperature, &case["temperature"]);
+    }
+}
+
+#[test]
+fn delong_is_that_of_the_structural_components() {
+    let case = &golden()["delong"];
+    let scores: Vec<Vec<f64>> = list(&case["scores"]);
+    let scores: Vec<&[f64]> = scores.iter().map(Vec::as_slice).collect();
+    let positive: Vec<bool> = list(&case["positive"]);
+    let got = delong(&scores, &positive).unwrap().unwrap();
+    all_same("roc_auc", &got.roc_auc, &case["roc_auc"]);
+    for (i, row) in got.covariance.iter().enumerate() {
+        all_same("covariance", row, &case["covariance"][i]);
+        let area = Ranking::new(scores[i], &positive).unwrap().roc_auc();
+        assert_eq!(area, Some(got.roc_auc[i]));
+        for (kind, name) in [(Interval::Plain, "plain"), (Interval::Logit, "logit")] {
+            let interval = got.interval(i, kind, 0.95).unwrap().unwrap();
+            all_same(name, &[interval.low, interval.high], &case[name][i]);
+        }
+    }
+    for pair in case["pairs"].as_array().unwrap() {
+        let at = |k: usize| pair[k].as_u64().unwrap() as usize;
+        let test = got.compare(at(0), at(1), 0.95).unwrap().unwrap();
+        let difference = test.difference;
+        same("difference", difference.value, &pair[2]);
+        same("low", difference.low, &pair[3]);
+        same("high", difference.high, &pair[4]);
+        same("z", test.z, &pair[5]);
+        same("p", test.p_value, &pair[6]);
+    }
+}
+
+#[test]
+fn intervals_are_those_of_an_independent_bootstrap() {
+    let case = &golden()["bootstrap"];
+    let scores: Vec<Vec<f64>> = list(&case["scores"]);
+    let positive: Vec<bool> = list(&case["positive"]);
+    let group: Vec<usize> = list(&case["group"]);
+    let strata: Vec<usize> = positive.iter().map(|p| usize::from(*p)).collect();
+    let replicates = case["replicates"].as_u64().unwrap() as usize;
+    let both = scores.iter().map(|s| Ranking::new(s, &positive).unwrap());
+    let both: Vec<Ranking> = both.collect();
+    for (way, groups, strata) in [
+        ("items", None, None),
+        ("groups", Some(&group[..]), None),
+        ("strata", Some(&group[..]), Some(&strata[..])),
+    ] {
+        let how = Resampling {
+            groups,
+            strata,
+            replicates,
+            seed: 5,
+        };
+        let drawn = Bootstrap::new(group.len(), &how).unwrap();
+        let drawn = drawn.rankings(&both).unwrap();
+        let difference = drawn[0].roc_auc.minus(&drawn[1].roc_auc).unwrap();
+        let expected = &case["ways"][way];
+        let measures = [&drawn[0].roc_auc, &drawn[0].average_precision, &difference];
+        for (i, samples) in measures.into_iter().enumerate() {
+            let got = samples.estimate(0.95).unwrap().unwrap();
+            assert_eq!(got.without_value, 0);
+            // A 2.5 % percentile of 20,000 draws lies within sqrt(0.025 * 0.975 / 20000) / 0.0584 = 0.019 deviations of the true one, and there
+            // are two.
+            let near = 4.0 * 2.0_f64.sqrt() * 0.019 * number(&expected["deviation"][i]);
+            for (got, end) in [(got.low, "low"), (got.high, "high")] {
+                let expected = number(&expected[end][i]);
+                assert!(
+                    (got - expected).abs() < near,
+                    "{way} {i} {end}: {got}, {expected} +- {near}"
+                );
+            }
+        }
+        let below = number(&expected["below_zero"]);
+        let p = difference.p_value().unwrap();
+        let near = 2.0 * 4.0 * (2.0 * below * (1.0 - below) / replicates as f64).sqrt();
+        assert!(
+            (p - 2.0 * below).abs() < near,
+            "{way}: {p}, {below} +- {near}"
+        );
+    }
+}
+
+#[test]
+fn both_forms_of_the_bootstrap_are_equal_to_the_bit() {
+    let case = &golden()["bootstrap"];
+    let scores: Vec<f64> = list(&case["scores"][0]);
+    let mut labels: Vec<Option<bool>> = list(&case["positive"]);
+    let group: Vec<usize> = list(&case["group"]);
+    labels.iter_mut().step_by(7).for_each(|label| *label = None);
+    let how = Resampling {
+        groups: Some(&group),
+        replicates: 130,
+        ..Resampling::default()
+    };
+    let bootstrap = Bootstrap::new(scores.len(), &how).unwrap();
+    let ranking = Ranking::labelled(&scores, &labels).unwrap();
+    let fast = &bootstrap.rankings(&[ranking]).unwrap()[0];
+    let of = |measure: fn(&Ranking) -> Option<f64>| {
+        let sample = |items: &[usize]| {
+            let scores: Vec<f64> = items.iter().map(|i| scores[*i]).collect();
+            let labels: Vec<_> = items.iter().map(|i| labels[*i]).collect();
+            Ok(measure(&Ranking::labelled(&scores, &labels)?))
+        };
+        bootstrap.measure(sample).unwrap()
+    };
+    assert_eq!(fast.roc_auc, of(Ranking::roc_auc));
+    assert_eq!(fast.average_precision, of(Ranking::average_precision));
+    let distinct: std::collections::HashSet<u64> = fast
+        .roc_auc
+        .replicates
+        .iter()
+        .map(|v| v.unwrap().to_bits())
+        .collect();
+    assert!(distinct.len() > 120, "{}", distinct.len());
+}
+
+#[test]
+fn calibration_is_scikit_learns() {
+    for case in golden()["binary"].as_array().unwrap() {
+        let (positive, case): (Vec<bool>, _) = (list(&case["positive"]), &case["calibration"]);
+        let (scores, at): (Vec<f64>, Vec<f64>) = (list(&case["scores"]), list(&case["at"]));
+        let platt = Platt::fit(&scores, &positive).unwrap().unwrap();
+        all_same("platt", &[platt.a, platt.b], &case["platt"]);
+        let got: Vec<f64> = at.iter().map(|score| platt.apply(*score)).collect();
+        all_same("platt", &got, &case["platt_at"]);
+        let isotonic = Isotonic::fit(&scores, &positive).unwrap().unwrap();
+        let got: Vec<f64> = at.iter().map(|score| isotonic.apply(*score)).collect();
+        all_same("isotonic", &got, &case["isotonic_at"]);
+        let got: Vec<f64> = scores.iter().map(|score| isotonic.apply(*score)).collect();
+        all_same("isotonic", &got, &case["isotonic_own"]);
+        let written = serde_json::to_string(&isotonic).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Isotonic>(&written).unwrap(),
+            isotonic
+        );
+    }
+}
+
+#[test]
+fn retrieval_is_that_of_counting_and_of_scikit_learn() {
+    let case = &golden()["retrieval"];
+    let (scores, relevant): (Vec<f64>, Vec<bool>) =
+        (list(&case["scores"]), list(&case["relevant"]));
+    let items = case["items"].as_u64().unwrap() as usize;
+    let rows = scores.chunks_exact(items).zip(relevant.chunks_exact(items));
+    let queries = rows.map(|(scores, relevant)| Query::new(scores, relevant).unwrap().unwrap());
+    let all = Retrieval {
+        queries: queries.collect(),
+    };
+    let ranks: Vec<f64> = all.queries.iter().map(|q| q.rank as f64).collect();
+    all_same("ranks", &ranks, &case["ranks"]);
+    let precision: Vec<f64> = all.queries.iter().map(|q| q.average_precision).collect();
+    all_same("average precision", &precision, &case["average_precision"]);
+    same("map", all.mean_average_precision(), &case["map"]);
+    same("mrr", all.mean_reciprocal_rank(), &case["mrr"]);
+    same("median rank", all.median_rank(), &case["median_rank"]);
+    for k in [1, 5, 10] {
+        same("recall", all.recall_at(k), &case["recall"][k.to_string()]);
+    }
+}
+
+#[test]
+fn holm_is_that_of_statsmodels() {
+    for case in golden()["holm"].as_array().unwrap() {
+        let adjusted = holm(&list::<f64>(&case[0])).unwrap();
+        all_same("holm", &adjusted, &case[1]);
+    }
+}
+
+#[test]
+fn where_there_is_no_value_there_is_none() {
+    let ranked = |scores: &[f64], positive: &[bool]| Ranking::new(scores, positive).unwrap();
+    for one_class in [
+        ranked(&[0.1, 0.2], &[true, true]),
+        ranked(&[0.1, 0.2], &[false, false]),
+        ranked(&[], &[]),
+        Ranking::labelled(&[0.1, f64::NAN], &[Some(true), None]).unwrap(),
+    ] {
+        assert_eq!(one_class.roc_auc(), None);
+        assert_eq!(one_class.average_precision(), None);
+        assert_eq!(one_class.roc_curve(), None);
+        assert_eq!(one_class.precision_recall_curve(), None);
+        assert_eq!(one_class.youden(), None);
+        assert_eq!(one_class.sensitivity_at_specificity(0.9).unwrap(), None);
+        assert_eq!(one_class.specificity_at_sensitivity(0.9).unwrap(), None);
+    }
+    // Constant scores rank by chance, and no place to cut is better.
+    let constant = ranked(&[0.5; 4], &[true, false, false, false]);
+    assert_eq!(constant.roc_auc(), Some(0.5));
+    assert_eq!(constant.average_precision(), Some(0.25));
+    assert_eq!(constant.youden(), None);
+
+    let absent = OneVsRest::new(&[0.9, 0.1, 0.0, 0.2, 0.8, 0.0], &[0, 1], 3).unwrap();
+    assert_eq!(absent.classes[2].roc_auc(), None);
+    assert_eq!(absent.macro_roc_auc(), None);
+    assert_eq!(absent.weighted_roc_auc(), Some(1.0));
+
+    let matrix = ConfusionMatrix::new(&[0, 0, 1], &[0, 1, 1], 3).unwrap();
+    assert_eq!(matrix.recall(2), None);
+    assert_eq!(matrix.f1(2), None);
+    assert_eq!(matrix.balanced_accuracy(), None);
+    assert_eq!(matrix.mean(ConfusionMatrix::f1), None);
+    assert_eq!(matrix.accuracy(), Some(2.0 / 3.0));
+    let alone = ConfusionMatrix::new(&[1, 1], &[1, 1], 2).unwrap();
+    assert_eq!((alone.cohen_kappa(), alone.quadratic_kappa()), (None, None));
+    let empty = ConfusionMatrix::new(&[], &[], 0).unwrap();
+    assert_eq!((empty.accuracy(), empty.balanced_accuracy()), (None, None));
+
+    assert_eq!(brier_score(&[], &[]).unwrap(), None);
+    assert_eq!(log_loss(&[], &[]).unwrap(), None);
+    let error = expected_calibration_error(&[], &[], Bins::EqualMass(10));
+    assert_eq!(error.unwrap(), None);
+    assert_eq!(Query::new(&[0.1, 0.2], &[false, false]).unwrap(), None);
+    assert_eq!(Retrieval::default().recall_at(1), None);
+    assert_eq!(Retrieval::default().median_rank(), None);
+
+    // One positive has no variance; scores that are apart have none either.
+    assert!(
+        delong(&[&[0.1, 0.2, 0.3]], &[true, false, false])
+            .unwrap()
+            .is_none()
+    );
+    let apart: &[f64] = &[0.1, 0.2, 0.8, 0.9];
+    let apart = delong(&[apart, apart], &[false, false, true, true]).unwrap();
+    let apart = apart.unwrap();
+    assert_eq!(apart.roc_auc, [1.0, 1.0]);
+    assert_eq!(apart.interval(0, Interval::Logit, 0.95).unwrap(), None);
+    assert_eq!(apart.interval(0, Interval::Plain, 0.95).unwrap(), None);
+    assert_eq!(apart.compare(0, 1, 0.95).unwrap(), None);
+
+    for (scores, positive) in [
+        (&[0.5, 0.5, 0.5], &[true, false, true]),
+        (&[0.1, 0.2, 0.3], &[true; 3]),
+    ] {
+        assert_eq!(Platt::fit(scores, positive).unwrap(), None);
+        assert_eq!(Isotonic::fit(scores, positive).unwrap(), None);
+    }
+    for (why, logits) in [
+        ("all right", [2.0, 0.0, 0.0, 2.0]),
+        ("all wrong", [0.0, 2.0, 2.0, 0.0]),
+        ("equal", [1.0; 4]),
+    ] {
+        assert_eq!(
+            Temperature::fit(&logits, &[0, 1], 2).unwrap(),
+            None,
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn samples_without_a_class_have_no_value_and_are_counted() {
+    let scores: Vec<f64> = (0..40).map(f64::from).collect();
+    let mut positive = vec![false; 40];
+    positive[30] = true;
+    let ranking = [Ranking::new(&scores, &positive).unwrap()];
+    let draw = |strata| {
+        let how = Resampling {
+            strata,
+            ..Resampling::default()
+        };
+        let all = Bootstrap::new(40, &how).unwrap();
+        let all = all.rankings(&ranking).unwrap();
+        all[0].roc_auc.estimate(0.95).unwrap().unwrap()
+    };
+    // The one positive is left out of (39 / 40)^40 = 0.363 of all samples: 726 of 2000, give or take 22.
+    let without = draw(None).without_value;
+    assert!((640..812).contains(&without), "{without}");
+    let strata: Vec<usize> = positive.iter().map(|p| usize::from(*p)).collect();
+    assert_eq!(draw(Some(&strata)).without_value, 0);
+
+    let nothing = Bootstrap::new(0, &Resampling::default()).unwrap();
+    let nothing = nothing
+        .rankings(&[Ranking::new(&[], &[]).unwrap()])
+        .unwrap();
+    assert_eq!(nothing[0].roc_auc.estimate(0.95).unwrap(), None);
+    assert_eq!(nothing[0].roc_auc.p_value(), None);
+    let all_positive = Ranking::new(&scores, &[true; 40]).unwrap();
+    let drawn = Bootstrap::new(40, &Resampling::default()).unwrap();
+    let drawn = drawn.rankings(&[all_positive]).unwrap();
+    assert_eq!(drawn[0].average_precision.estimate(0.95).unwrap(), None);
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    #[track_caller]
+    fn refused<T: std::fmt::Debug>(result: medsiglip::Result<T>, words: &str) {
+        let error = result.unwrap_err();
+        assert_eq!(error.code(), "BAD_ARGUMENT");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let labels = [true, false];
+    for bad in [f64::NAN, f64::INFINITY] {
+        refused(
+            Ranking::new(&[0.1, bad], &labels),
+            "that of item 1 (from 0) is not",
+        );
+        refused(delong(&[&[0.1, bad]], &labels), "number 1 (from 0) is not");
+        refused(OneVsRest::new(&[0.1, bad], &[0, 0], 1), "finite");
+        refused(Query::new(&[0.1, bad], &labels), "finite");
+        refused(Platt::fit(&[0.1, bad], &labels), "finite");
+        refused(Isotonic::fit(&[0.1, bad], &labels), "finite");
+        refused(Temperature::fit(&[0.1, bad], &[0], 2), "finite");
+        refused(brier_score(&[0.1, bad], &labels), "0 to 1");
+        refused(log_loss(&[0.1, bad], &labels), "0 to 1");
+        refused(
+            reliability_curve(&[0.1, bad], &labels, Bins::EqualMass(2)),
+            "0 to 1",
+        );
+        refused(holm(&[0.1, bad]), "0 to 1");
+    }
+    refused(Temperature::fit(&[1e308, -1e308], &[0], 2), "distances");
+    refused(
+        Ranking::new(&[0.1], &labels),
+        "expected 1 labels, one an item, got 2",
+    );
+    refused(
+        delong(&[&[0.1]], &labels),
+        "expected 2 scores, one an item, got 1",
+    );
+    refused(
+        ConfusionMatrix::new(&[0, 1], &[0], 2),
+        "expected 2 decisions",
+    );
+    refused(
+        ConfusionMatrix::new(&[0, 2], &[0, 1], 2),
+        "classes 0 to 1, item 1",
+    );
+    refused(
+        OneVsRest::new(&[0.1; 5], &[0, 1], 2),
+        "expected 2 scores for each of 2 items, got 5",
+    );
+    refused(OneVsRest::new(&[], &[], 0), "got none");
+    refused(
+        brier_score_multiclass(&[0.5, 0.4], &[0], 2),
+        "add up to 1, those of item 0",
+    );
+    refused(top_label(&[1.5, -0.5], &[0], 2), "0 to 1");
+    refused(
+        reliability_curve(&[0.1], &[true], Bins::EqualWidth(0)),
+        "bins",
+    );
+    refused(
+        Ranking::new(&[0.1, 0.2], &labels)
+            .unwrap()
+            .sensitivity_at_specificity(1.1),
+        "0 to 1",
+    );
+
+    let how = |groups, strata| Resampling {
+        groups,
+        strata,
+        ..Resampling::default()
+    };
+    refused(
+        Bootstrap::new(2, &how(Some(&[1]), None)),
+        "expected 2 groups",
+    );
+    refused(
+        Bootstrap::new(2, &how(None, Some(&[1]))),
+        "expected 2 strata",
+    );
+    refused(
+        Bootstrap::new(2, &how(Some(&[7, 7]), Some(&[0, 1]))),
+        "item 1",
+    );
+    let ranking = [Ranking::new(&[0.1, 0.2], &labels).unwrap()];
+    refused(
+        Bootstrap::new(3, &how(None, None))
+            .unwrap()
+            .rankings(&ranking),
+        "expected 3 scores",
+    );
+    let of = |seed| {
+        let how = Resampling {
+            seed,
+            ..Resampling::default()
+        };
+        let drawn = Bootstrap::new(2, &how).unwrap().rankings(&ranking).unwrap();
+        drawn[0].roc_auc.clone()
+    };
+    refused(of(1).minus(&of(2)), "same seed");
+    refused(Samples::mean(&[]), "got none");
+    refused(of(1).estimate(1.0), "between 0 and 1");
+    let one = delong(&[&[0.1, 0.2, 0.3, 0.4]], &[true, false, true, false]);
+    let one = one.unwrap().unwrap();
+    refused(one.interval(0, Interval::Plain, 0.0), "between 0 and 1");
+}
