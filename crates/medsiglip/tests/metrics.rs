@@ -265,37 +265,24 @@ fn intervals_are_those_of_an_independent_bootstrap() {
 }
 
 #[test]
-fn both_forms_of_the_bootstrap_are_equal_to_the_bit() {
-    let case = &golden()["bootstrap"];
-    let scores: Vec<f64> = list(&case["scores"][0]);
-    let mut labels: Vec<Option<bool>> = list(&case["positive"]);
-    let group: Vec<usize> = list(&case["group"]);
-    labels.iter_mut().step_by(7).for_each(|label| *label = None);
-    let how = Resampling {
-        groups: Some(&group),
-        replicates: 130,
-        ..Resampling::default()
-    };
-    let bootstrap = Bootstrap::new(scores.len(), &how).unwrap();
-    let ranking = Ranking::labelled(&scores, &labels).unwrap();
-    let fast = &bootstrap.rankings(&[ranking]).unwrap()[0];
-    let of = |measure: fn(&Ranking) -> Option<f64>| {
-        let sample = |items: &[usize]| {
-            let scores: Vec<f64> = items.iter().map(|i| scores[*i]).collect();
-            let labels: Vec<_> = items.iter().map(|i| labels[*i]).collect();
-            Ok(measure(&Ranking::labelled(&scores, &labels)?))
+fn the_interval_of_a_mean_has_the_width_of_theory() {
+    let items: Vec<f64> = (0..400).map(|i| f64::from(i % 2)).collect();
+    let width = |groups: Option<&[usize]>| {
+        let how = Resampling {
+            groups,
+            ..Resampling::default()
         };
-        bootstrap.measure(sample).unwrap()
+        let drawn = Bootstrap::new(400, &how).unwrap();
+        let sum = |at: &[usize]| at.iter().map(|i| items[*i]).sum::<f64>();
+        let mean = drawn.measure(|at| Ok(Some(sum(at) / at.len() as f64)));
+        let estimate = mean.unwrap().estimate(0.95).unwrap().unwrap();
+        assert_eq!(estimate.value, 0.5);
+        estimate.high - estimate.low
     };
-    assert_eq!(fast.roc_auc, of(Ranking::roc_auc));
-    assert_eq!(fast.average_precision, of(Ranking::average_precision));
-    let distinct: std::collections::HashSet<u64> = fast
-        .roc_auc
-        .replicates
-        .iter()
-        .map(|v| v.unwrap().to_bits())
-        .collect();
-    assert!(distinct.len() > 120, "{}", distinct.len());
+    // 2 * 1.96 sqrt(0.25 / 400) = 0.098; two hundred groups of two equal items are as wide as two hundred items.
+    let pairs: Vec<usize> = (0..400).map(|i| i / 4 * 2 + i % 2).collect();
+    assert!((width(None) - 0.098).abs() < 0.012);
+    assert!((width(Some(&pairs)) - 0.139).abs() < 0.016);
 }
 
 #[test]

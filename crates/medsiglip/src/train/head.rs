@@ -334,7 +334,7 @@ impl Objective for Head {
     ) -> Result<Vec<TaskResult>> {
         let predicted = self.predict(&model, start, data, side)?;
         let groups = groups(data, &predicted.examples);
-        Ok(predicted.results(&self.truth.classes, &groups))
+        predicted.results(&self.truth.classes, &groups)
     }
 
     fn judge(&self, results: &[TaskResult]) -> Option<f64> {

@@ -183,7 +183,7 @@ impl Bootstrap {
         for ranking in rankings {
             same_length("scores", self.unit_of.len(), ranking.count)?;
         }
-        let drawn = ranked::draw(self, rankings);
+        let drawn = ranked::draw(self, rankings, ranked::BYTES);
         let with_value = drawn.into_iter().zip(rankings);
         Ok(with_value
             .map(|((roc_auc, average_precision), ranking)| RankingSamples {

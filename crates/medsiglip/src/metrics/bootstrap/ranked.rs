@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Bootstrap;
@@ -14,21 +14,24 @@ use crate::metrics::Ranking;
 /// Samples side by side.
 const LANES: usize = 64;
 /// Counts of one unit.
-type Counts = [u8; LANES];
-/// Bytes of counts held at a time.
-const BYTES: usize = 1 << 27;
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Counts([u8; LANES]);
+/// Bytes of counts to hold at a time.
+pub(super) const BYTES: usize = 1 << 27;
 
-/// Of every ranking the two measures on every sample.
+/// Of every ranking the two measures on every sample, with some `bytes` of counts at a time.
 pub(super) fn draw(
     bootstrap: &Bootstrap,
     rankings: &[Ranking],
+    bytes: usize,
 ) -> Vec<(Vec<Option<f64>>, Vec<Option<f64>>)> {
     let walks: Vec<Walk> = rankings
         .par_iter()
         .map(|ranking| Walk::new(ranking, &bootstrap.unit_of))
         .collect();
     let mut all = vec![(Vec::new(), Vec::new()); rankings.len()];
-    let at_a_time = (BYTES / (LANES * bootstrap.units().max(1))).max(1) * LANES;
+    let at_a_time = (bytes / (LANES * bootstrap.units().max(1))).max(1) * LANES;
     for first in (0..bootstrap.replicates).step_by(at_a_time) {
         let replicates = first..(first + at_a_time).min(bootstrap.replicates);
         let tables = tables(bootstrap, replicates.clone());
@@ -56,14 +59,14 @@ fn tables(bootstrap: &Bootstrap, replicates: Range<usize>) -> Vec<Vec<Counts>> {
         .map(|replicate| bootstrap.draw(replicate))
         .collect();
     let turned = |samples: &[Vec<u8>]| {
-        let mut table = vec![[0; LANES]; bootstrap.units()];
+        let mut table = vec![Counts([0; LANES]); bootstrap.units()];
         table
             .par_chunks_mut(UNITS)
             .enumerate()
             .for_each(|(chunk, rows)| {
                 for (lane, sample) in samples.iter().enumerate() {
                     for (row, count) in rows.iter_mut().zip(&sample[chunk * UNITS..]) {
-                        row[lane] = *count;
+                        row.0[lane] = *count;
                     }
                 }
             });
@@ -121,18 +124,29 @@ impl Walk {
     }
 
     fn sums(&self, table: &[Counts]) -> Sums {
-        Arch::new().dispatch(|| self.walk(table))
+        Arch::new().dispatch(Task { walk: self, table })
     }
+}
 
+struct Task<'a> {
+    walk: &'a Walk,
+    table: &'a [Counts],
+}
+
+impl WithSimd for Task<'_> {
+    type Output = Sums;
+
+    /// Plain loops over the lanes, compiled for each instruction set.
     #[inline(always)]
-    fn walk(&self, table: &[Counts]) -> Sums {
+    fn with_simd<S: Simd>(self, _: S) -> Sums {
+        let Self { walk, table } = self;
         let mut sums = Sums::default();
         let mut at = 0;
-        for step in &self.steps {
+        for step in &walk.steps {
             let mut add = |to: &mut [i32; LANES], end: u32| {
                 let mut sum = *to;
-                for unit in &self.units[at..end as usize] {
-                    let counts = &table[*unit as usize];
+                for unit in &walk.units[at..end as usize] {
+                    let Counts(counts) = &table[*unit as usize];
                     for lane in 0..LANES {
                         sum[lane] += i32::from(counts[lane]);
                     }
@@ -193,5 +207,68 @@ impl Sums {
                 has_both.then(|| self.precision[lane] / positives),
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Resampling;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn equals_each_sample_ranked_anew(
+            items in prop::collection::vec((0u8..9, 0u8..4, 0usize..20), 0..60),
+            replicates in 0usize..200,
+            grouped: bool,
+            stratified: bool,
+        ) {
+            let scores: Vec<f64> = items.iter().map(|(score, ..)| f64::from(*score)).collect();
+            // A quarter is positive, and a quarter without label.
+            let label = |of: u8| (of > 0).then_some(of == 1);
+            let labels: Vec<_> = items.iter().map(|(_, of, _)| label(*of)).collect();
+            let groups: Vec<usize> = items.iter().map(|(.., group)| *group).collect();
+            let strata: Vec<usize> = groups.iter().map(|group| group % 3).collect();
+            let how = Resampling {
+                groups: grouped.then_some(&groups[..]),
+                strata: stratified.then_some(&strata[..]),
+                replicates,
+                seed: 3,
+            };
+            let bootstrap = Bootstrap::new(items.len(), &how).unwrap();
+            let ranking = Ranking::labelled(&scores, &labels).unwrap();
+            let anew = bootstrap.each(|at| {
+                let scores: Vec<f64> = at.iter().map(|i| scores[*i]).collect();
+                let labels: Vec<_> = at.iter().map(|i| labels[*i]).collect();
+                let ranking = Ranking::labelled(&scores, &labels)?;
+                Ok((ranking.roc_auc(), ranking.average_precision()))
+            });
+            let anew: (Vec<_>, Vec<_>) = anew.unwrap().into_iter().unzip();
+            let rankings = [ranking.clone(), ranking];
+            for bytes in [1, BYTES] {
+                prop_assert_eq!(draw(&bootstrap, &rankings, bytes), vec![anew.clone(), anew.clone()]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stratum_has_as_many_draws_as_groups() {
+        let groups = [5, 5, 6, 7, 8, 9, 9];
+        let strata = [1, 1, 0, 1, 0, 1, 1];
+        let how = Resampling {
+            groups: Some(&groups),
+            strata: Some(&strata),
+            replicates: 50,
+            ..Resampling::default()
+        };
+        let bootstrap = Bootstrap::new(7, &how).unwrap();
+        let drawn = |at: &[usize]| {
+            // Items of a group come together; count its first.
+            let times = |item: usize| at.iter().filter(|i| **i == item).count();
+            assert_eq!((times(0), times(5)), (times(1), times(6)));
+            Ok((times(0) + times(3) + times(5), times(2) + times(4)))
+        };
+        assert_eq!(bootstrap.each(drawn).unwrap(), vec![(3, 2); 50]);
     }
 }
