@@ -130,11 +130,11 @@ impl ConfusionMatrix {
         let support: Vec<f64> = (0..self.classes).map(|k| self.support(k) as f64).collect();
         let decided: Vec<f64> = (0..self.classes).map(|k| self.decided(k) as f64).collect();
         let (mut observed, mut expected) = (0.0, 0.0);
-        for truth in 0..self.classes {
-            for decision in 0..self.classes {
+        for (truth, in_truth) in support.iter().enumerate() {
+            for (decision, in_decisions) in decided.iter().enumerate() {
                 let weight = weight(truth, decision);
                 observed += weight * self.count(truth, decision) as f64;
-                expected += weight * support[truth] * decided[decision];
+                expected += weight * in_truth * in_decisions;
             }
         }
         ratio(observed * self.total() as f64, expected).map(|share| 1.0 - share)

@@ -20,12 +20,11 @@ struct Counts([u8; LANES]);
 /// Bytes of counts to hold at a time.
 pub(super) const BYTES: usize = 1 << 27;
 
+/// AUROC and average precision of every sample.
+type Measures = (Vec<Option<f64>>, Vec<Option<f64>>);
+
 /// Of every ranking the two measures on every sample, with some `bytes` of counts at a time.
-pub(super) fn draw(
-    bootstrap: &Bootstrap,
-    rankings: &[Ranking],
-    bytes: usize,
-) -> Vec<(Vec<Option<f64>>, Vec<Option<f64>>)> {
+pub(super) fn draw(bootstrap: &Bootstrap, rankings: &[Ranking], bytes: usize) -> Vec<Measures> {
     let walks: Vec<Walk> = rankings
         .par_iter()
         .map(|ranking| Walk::new(ranking, &bootstrap.unit_of))
