@@ -274,8 +274,11 @@ fn the_interval_of_a_mean_has_the_width_of_theory() {
         };
         let drawn = Bootstrap::new(400, &how).unwrap();
         let sum = |at: &[usize]| at.iter().map(|i| items[*i]).sum::<f64>();
-        let mean = drawn.measure(|at| Ok(Some(sum(at) / at.len() as f64)));
-        let estimate = mean.unwrap().estimate(0.95).unwrap().unwrap();
+        let mean = |at: &[usize]| Some(sum(at) / at.len() as f64);
+        let both = drawn.measures(|at| Ok(vec![None, mean(at)])).unwrap();
+        assert_eq!(both[0].estimate(0.95).unwrap(), None);
+        assert_eq!(both[1], drawn.measure(|at| Ok(mean(at))).unwrap());
+        let estimate = both[1].estimate(0.95).unwrap().unwrap();
         assert_eq!(estimate.value, 0.5);
         estimate.high - estimate.low
     };
@@ -305,6 +308,39 @@ fn calibration_is_scikit_learns() {
             isotonic
         );
     }
+}
+
+#[test]
+fn a_calibration_from_a_file_is_checked() {
+    let of = |scores: &str, probabilities: &str| {
+        let text = format!("{{\"scores\":{scores},\"probabilities\":{probabilities}}}");
+        serde_json::from_str::<Isotonic>(&text)
+    };
+    assert_eq!(of("[0,1]", "[0.25,0.75]").unwrap().apply(0.5), 0.5);
+    for (scores, probabilities) in [
+        ("[]", "[]"),
+        ("[0,1]", "[0.5]"),
+        ("[1,0]", "[0.1,0.2]"),
+        ("[0,0]", "[0.1,0.2]"),
+        ("[0,1]", "[0.2,0.1]"),
+        ("[0,1]", "[0.2,1.5]"),
+    ] {
+        assert!(
+            of(scores, probabilities).is_err(),
+            "{scores} {probabilities}"
+        );
+    }
+    for temperature in ["0", "-1"] {
+        let text = format!("{{\"temperature\":{temperature}}}");
+        assert!(serde_json::from_str::<Temperature>(&text).is_err());
+    }
+    let warm = serde_json::from_str::<Temperature>("{\"temperature\":2}").unwrap();
+    // exp(ln 9 / 2) is three.
+    let got = warm.apply(&[9_f64.ln(), 0.0]);
+    assert!(
+        (got[0] - 0.75).abs() < SAME && (got[1] - 0.25).abs() < SAME,
+        "{got:?}"
+    );
 }
 
 #[test]
@@ -550,6 +586,12 @@ fn what_cannot_be_measured_is_refused() {
         let drawn = Bootstrap::new(2, &how).unwrap().rankings(&ranking).unwrap();
         drawn[0].roc_auc.clone()
     };
+    let uneven = |items: &[usize]| Ok(vec![None; items[0]]);
+    let drawn = Bootstrap::new(2, &how(None, None)).unwrap();
+    refused(
+        drawn.measures(uneven),
+        "expected 0 measures on every sample, got 1",
+    );
     refused(of(1).minus(&of(2)), "same seed");
     refused(Samples::mean(&[]), "got none");
     refused(of(1).estimate(1.0), "between 0 and 1");

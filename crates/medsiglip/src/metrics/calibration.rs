@@ -2,10 +2,11 @@
 //!
 //! All keep the order of scores (isotonic makes ties), so that AUROC stays; what changes is whether 0.8 means eight in ten.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{finite, rows, same_length};
-use crate::Result;
+use super::{finite, probabilities, rows, same_length};
+use crate::{Error, Result};
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
@@ -114,12 +115,45 @@ fn range(values: &[f64]) -> (f64, f64) {
 /// The probability of positive rises with the score in the way that fits best, with straight lines between the scores it was fitted on and
 /// level beyond them (scikit-learn's `IsotonicRegression(out_of_bounds="clip")`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Knots")]
 pub struct Isotonic {
-    /// Rising scores.
     scores: Vec<f64>,
-    /// The probability at each.
     probabilities: Vec<f64>,
+}
+
+/// What a file says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Knots {
+    /// Rising.
+    scores: Vec<f64>,
+    /// At each; they do not fall.
+    probabilities: Vec<f64>,
+}
+
+impl TryFrom<Knots> for Isotonic {
+    type Error = Error;
+
+    fn try_from(knots: Knots) -> Result<Self> {
+        finite("scores", &knots.scores)?;
+        probabilities(&knots.probabilities)?;
+        same_length(
+            "probabilities",
+            knots.scores.len(),
+            knots.probabilities.len(),
+        )?;
+        let rises = knots.scores.is_sorted_by(|a, b| a < b) && knots.probabilities.is_sorted();
+        if knots.scores.is_empty() || !rises {
+            return Err(Error::BadArgument(
+                "an isotonic calibration needs rising scores and probabilities that do not fall"
+                    .into(),
+            ));
+        }
+        Ok(Self {
+            scores: knots.scores,
+            probabilities: knots.probabilities,
+        })
+    }
 }
 
 impl Isotonic {
@@ -210,7 +244,16 @@ impl Pool {
 #[serde(deny_unknown_fields)]
 pub struct Temperature {
     /// Above zero; above 1 where the logits were too sure.
+    #[serde(deserialize_with = "above_zero")]
     pub temperature: f64,
+}
+
+fn above_zero<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let value = f64::deserialize(from)?;
+    if value > 0.0 && value.is_finite() {
+        return Ok(value);
+    }
+    Err(D::Error::custom("a temperature is finite and above zero"))
 }
 
 impl Temperature {

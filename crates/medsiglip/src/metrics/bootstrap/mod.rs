@@ -170,8 +170,34 @@ impl Bootstrap {
         &self,
         measure: impl Fn(&[usize]) -> Result<Option<f64>> + Sync,
     ) -> Result<Samples> {
+        let mut one = self.measures(|items| Ok(vec![measure(items)?]))?;
+        Ok(one.remove(0))
+    }
+
+    /// Several measures at once, such as all that follow from one confusion matrix, or a curve at some places for its band.
+    ///
+    /// # Errors
+    /// The first of `measures`; `BAD_ARGUMENT` where it gives another number of them on a sample than on all items.
+    pub fn measures(
+        &self,
+        measures: impl Fn(&[usize]) -> Result<Vec<Option<f64>>> + Sync,
+    ) -> Result<Vec<Samples>> {
         let all: Vec<usize> = (0..self.unit_of.len()).collect();
-        Ok(self.samples(measure(&all)?, self.each(&measure)?))
+        let values = measures(&all)?;
+        let drawn = self.each(|items| {
+            let on_sample = measures(items)?;
+            if on_sample.len() == values.len() {
+                return Ok(on_sample);
+            }
+            Err(Error::BadArgument(format!(
+                "expected {} measures on every sample, got {}",
+                values.len(),
+                on_sample.len()
+            )))
+        })?;
+        let of = |k: usize| drawn.iter().map(|one| one[k]).collect();
+        let each = values.iter().enumerate();
+        Ok(each.map(|(k, value)| self.samples(*value, of(k))).collect())
     }
 
     /// AUROC and average precision of several findings of the same items: equal to [`Bootstrap::measure`] on each sample,
@@ -220,7 +246,7 @@ fn units(items: usize, how: &Resampling) -> Result<(Vec<u32>, Vec<usize>)> {
             stratum_of.push(stratum);
         } else if stratum_of[unit as usize] != stratum {
             return Err(Error::BadArgument(format!(
-                "item {item} (from 0) is of another stratum than the items before it of the same group; give all items of a group one stratum, such as whether any is positive"
+                "item {item} (from 0) is of another stratum than others of its group; give all of a group one, such as whether any is positive"
             )));
         }
         unit_of.push(unit);
@@ -307,9 +333,9 @@ impl Samples {
         })
     }
 
-    /// The chance of a value as far from 0 where the truth is 0, in either direction: twice the share of samples on the other side of
-    /// 0, or on it (the level at which the percentile interval begins to hold 0; Efron and Tibshirani, 1993, chapter 15), each count one up,
-    /// so that it is never 0 (Davison and Hinkley, 1997, equation 4.11). `None` where there is no value.
+    /// The chance of a value as far from 0 in either direction where the truth is 0: twice the share of samples on the other
+    /// side of 0, or on it, which is where the percentile interval begins to hold 0 (Efron and Tibshirani, 1993, chapter 15). Counts
+    /// are one up, so that it is never 0 (Davison and Hinkley, 1997, equation 4.11). `None` where there is no value.
     pub fn p_value(&self) -> Option<f64> {
         let all: Vec<f64> = self.replicates.iter().flatten().copied().collect();
         let share = |side: fn(&f64) -> bool| {
