@@ -18,7 +18,7 @@
 //!
 //! The modules stand in the order in which data flows through them:
 //! [`image`] → [`preprocess`] and [`tokenizer`] → [`config`], [`checkpoint`], [`engine`] →
-//! [`model`] → [`embedding`] → [`zero_shot`] or [`classifier`].
+//! [`model`] → [`embedding`] → [`zero_shot`], [`classifier`] or [`probe`] → [`metrics`].
 //!
 //! # Letters of shapes
 //! B batch, N patches (32² = 1024 at 448 px), T tokens (64), D width (1152), H heads (16),
