@@ -41,6 +41,7 @@ pub mod embedding;
 pub mod zero_shot;
 pub mod classifier;
 pub mod metrics;
+pub mod probe;
 #[cfg(feature = "train")]
 pub mod dataset;
 #[cfg(feature = "train")]
