@@ -27,6 +27,9 @@
 mod error;
 mod folder;
 mod named;
+mod npy;
+#[cfg(feature = "data")]
+mod h5;
 
 pub mod image;
 pub mod preprocess;
@@ -42,7 +45,7 @@ pub mod zero_shot;
 pub mod classifier;
 pub mod metrics;
 pub mod probe;
-#[cfg(feature = "train")]
+#[cfg(feature = "data")]
 pub mod dataset;
 #[cfg(feature = "train")]
 pub mod train;

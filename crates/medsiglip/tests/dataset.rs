@@ -1,6 +1,6 @@
 //! Data sets on real pictures: sources, leaks, splits, batches. Skipped where the data are absent.
 
-#![cfg(feature = "train")]
+#![cfg(feature = "data")]
 
 use std::path::Path;
 use std::sync::Arc;

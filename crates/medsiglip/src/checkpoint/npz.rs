@@ -11,6 +11,7 @@ use npyz::npz::{NpzArchive, array_name_from_file_name};
 
 use super::files;
 use super::tensor::Dtype;
+use crate::npy::NpyHeader;
 use crate::{Error, Result};
 
 /// One array: its type, its shape and its little-endian bytes in C order.
@@ -133,10 +134,7 @@ fn array(storage: Storage, whole: Range<usize>) -> Option<Result<Array>> {
     if header.fortran_order && header.shape.len() > 1 {
         return unsupported("npz: expected arrays in C order, got Fortran order".into());
     }
-    let numbers = header
-        .shape
-        .iter()
-        .try_fold(1usize, |n, &s| n.checked_mul(s))?;
+    let numbers = header.count()?;
     let data = array.bytes().len().checked_sub(header.length)?;
     if numbers.checked_mul(array.dtype.size())? != data {
         return None;
@@ -144,50 +142,4 @@ fn array(storage: Storage, whole: Range<usize>) -> Option<Result<Array>> {
     array.range.start = start + header.length;
     array.shape = header.shape;
     Some(Ok(array))
-}
-
-/// What stands before an array's numbers (numpy/lib/format.py): a Python dictionary of three entries.
-struct NpyHeader {
-    descr: String,
-    fortran_order: bool,
-    shape: Vec<usize>,
-    /// Bytes before the numbers.
-    length: usize,
-}
-
-impl NpyHeader {
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let rest = bytes.strip_prefix(b"\x93NUMPY")?;
-        let (version, rest) = rest.split_first_chunk::<2>()?;
-        let (start, text_length, rest) = match version[0] {
-            1 => {
-                let (n, rest) = rest.split_first_chunk::<2>()?;
-                (10, usize::from(u16::from_le_bytes(*n)), rest)
-            }
-            2 | 3 => {
-                let (n, rest) = rest.split_first_chunk::<4>()?;
-                (12, usize::try_from(u32::from_le_bytes(*n)).ok()?, rest)
-            }
-            _ => return None,
-        };
-        let text = std::str::from_utf8(rest.get(..text_length)?).ok()?;
-        let (shape, _) = value(text, "shape")?.strip_prefix('(')?.split_once(')')?;
-        let sides = shape.split(',').map(str::trim).filter(|s| !s.is_empty());
-        Some(Self {
-            descr: value(text, "descr")?
-                .strip_prefix('\'')?
-                .split_once('\'')?
-                .0
-                .to_owned(),
-            fortran_order: value(text, "fortran_order")?.starts_with("True"),
-            shape: sides.map(|s| s.parse().ok()).collect::<Option<_>>()?,
-            length: start + text_length,
-        })
-    }
-}
-
-/// The text behind `'name':`.
-fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(&format!("'{name}'"))?;
-    Some(rest.trim_start().strip_prefix(':')?.trim_start())
 }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::AugmentConfig;
 use super::captions::Template;
+use super::{Adapter, AugmentConfig, FindingPolicy};
 use crate::{Error, Result};
 
 /// Where the pictures and texts of a source lie, and how they are drawn.
 ///
-/// Exactly one of `manifest`, `folder` and `shards` is given. Paths are relative to the folder of the configuration;
+/// Exactly one of `manifest`, `folder` (perhaps with `adapter`) and `shards` is given. Paths are relative to the folder of the configuration;
 /// the paths inside a manifest are relative to the manifest's folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +24,16 @@ pub struct SourceConfig {
     /// A folder of pictures; the name of the first folder below it is the label column `label`.
     #[serde(default)]
     pub folder: Option<PathBuf>,
+    /// With `folder`: the published data set that lies there as its owners give it out, for example `chexpert`. It says
+    /// pictures, labels, groups and sides; keys that name them (`manifest`, `group`, `id`, ...) have no place beside it.
+    #[serde(default)]
+    pub adapter: Option<Adapter>,
+    /// With `adapter`: the folder of its label files where that is not `folder`, or the one that is called otherwise.
+    #[serde(default)]
+    pub label_files: Option<PathBuf>,
+    /// With `adapter`: how findings that are uncertain or not mentioned are read.
+    #[serde(default)]
+    pub findings: FindingPolicy,
     /// WebDataset tar files: one or several paths or patterns (`train-*.tar`).
     #[serde(default)]
     pub shards: Option<Shards>,
@@ -125,7 +135,14 @@ impl SourceConfig {
             "expected image or image_bytes, not both"
         } else if self.manifest.is_none() && (self.image.is_some() || self.image_bytes.is_some()) {
             "image and image_bytes are columns of a manifest"
-        } else if self.folder.is_some() && self.asks_a_folder_for_columns() {
+        } else if self.adapter.is_some() && (self.folder.is_none() || self.names_columns()) {
+            "adapter: expected a folder, and none of group, id and captions"
+        } else if self.adapter.is_none() && self.label_files.is_some() {
+            "label_files: expected an adapter"
+        } else if self.adapter.is_none()
+            && self.folder.is_some()
+            && (self.names_columns() || self.asks_a_folder_for_columns())
+        {
             "a folder has no columns but the label column \"label\""
         } else if !(self.weight.is_finite() && self.weight >= 0.0) {
             "weight: expected a number of at least 0"
@@ -137,16 +154,18 @@ impl SourceConfig {
             "label_texts: expected at least one text a value, none of them empty"
         } else {
             self.templates()?;
+            self.findings.check(self)?;
             return self.augment.check().map_err(|error| self.named(error));
         };
         Err(self.bad(wrong))
     }
 
     fn asks_a_folder_for_columns(&self) -> bool {
-        let columns = [&self.group, &self.id, &self.split];
-        columns.into_iter().any(|column| column.is_some())
-            || !self.captions.is_empty()
-            || self.label_columns().iter().any(|column| column != "label")
+        self.split.is_some() || self.label_columns().iter().any(|column| column != "label")
+    }
+
+    fn names_columns(&self) -> bool {
+        self.group.is_some() || self.id.is_some() || !self.captions.is_empty()
     }
 
     fn has_empty_text(&self) -> bool {

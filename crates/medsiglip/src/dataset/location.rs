@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::PictureColumn;
+use super::{PictureArray, PictureColumn};
 use crate::image::{self, DICOM_EXTENSIONS, DecodeOptions, Limits, PICTURE_EXTENSIONS, Picture};
 use crate::{Error, Result};
 
@@ -30,6 +30,13 @@ pub enum Location {
         offset: u64,
         /// How many there are.
         bytes: u64,
+    },
+    /// A picture of an array of pictures.
+    Slice {
+        /// The array.
+        array: Arc<PictureArray>,
+        /// Its place there, from 0.
+        index: usize,
     },
 }
 
@@ -63,10 +70,13 @@ impl Location {
             Self::File(path) => path.display().to_string(),
             Self::Cell { column, row } => format!("{}: row {row}", column.path().display()),
             Self::Member { shard, offset, .. } => format!("{}: byte {offset}", shard.display()),
+            Self::Slice { array, index } => {
+                format!("{}: {} {index}", array.path().display(), array.name())
+            }
         }
     }
 
-    /// The bytes of the picture file.
+    /// The bytes of the picture file; of an array's picture, those of a PNM file with its pixels.
     ///
     /// # Errors
     /// `IO_ERROR`; `LIMIT_EXCEEDED`; `BAD_IMAGE` where a Parquet file is damaged.
@@ -79,12 +89,18 @@ impl Location {
                 offset,
                 bytes,
             } => read_part(shard, *offset, Some(*bytes), limits),
+            Self::Slice { array, index } => array.read(*index, limits),
         }
     }
 }
 
 /// `bytes` of the file from `offset` on, or all that follow.
-fn read_part(path: &Path, offset: u64, bytes: Option<u64>, limits: &Limits) -> Result<Vec<u8>> {
+pub(super) fn read_part(
+    path: &Path,
+    offset: u64,
+    bytes: Option<u64>,
+    limits: &Limits,
+) -> Result<Vec<u8>> {
     let failed = |error| Error::io("read", path, error);
     let mut file = File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
@@ -104,7 +120,7 @@ fn read_part(path: &Path, offset: u64, bytes: Option<u64>, limits: &Limits) -> R
 
 /// `work`, or `failed` where it panics, as decoders and the parquet crate (60.1) do on some damaged files. What it was
 /// reading is dropped with it.
-pub(super) fn guarded<T>(
+pub(crate) fn guarded<T>(
     work: impl FnOnce() -> Result<T>,
     failed: impl FnOnce() -> Error,
 ) -> Result<T> {

@@ -1,7 +1,7 @@
 //! Pairs of pictures and texts for training: sources, splits, leaks, the mixture, batches.
 //!
 //! ```text
-//! manifest, folder, shards ──► Source ──► split, leaks ──► Mixture ──► augment, preprocess ──► Batch
+//! manifest, folder, shards, published set ──► Source ──► split, leaks ──► Mixture ──► augment, preprocess ──► Batch
 //! ```
 //!
 //! ```
@@ -48,8 +48,10 @@ mod skipped;
 mod table;
 mod parquet_rows;
 mod location;
+mod picture_array;
 mod shards;
 mod source;
+mod adapters;
 mod split;
 mod leaks;
 mod mixture;
@@ -61,6 +63,7 @@ mod testing;
 
 use std::collections::BTreeMap;
 
+pub use adapters::{Adapter, FindingPolicy, Uncertain};
 pub use augment::{
     AugmentConfig, ColorJitter, GaussianBlur, RandomErasing, RandomResizedCrop, augment,
 };
@@ -68,8 +71,10 @@ pub use config::{Shards, SourceConfig};
 pub use leaks::{Cluster, Duplicates, LeakReport, Likeness, find_leaks};
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use location::Location;
+pub(crate) use location::guarded;
 pub use mixture::{Draw, Mixture, Pool};
 pub use parquet_rows::PictureColumn;
+pub use picture_array::PictureArray;
 pub use pictures::Pictures;
 pub use skipped::Skipped;
 pub use source::Source;

@@ -37,13 +37,17 @@ impl Source {
         config.check()?;
         let base = base.as_ref();
         let mut found = Found::default();
-        if let Some(manifest) = &config.manifest {
+        if let Some(adapter) = config.adapter {
+            adapter.read(base, &config, &mut found)?;
+            check_columns(&config, &found)?;
+        } else if let Some(manifest) = &config.manifest {
             read_manifest(&base.join(manifest), &config, &mut found)?;
         } else if let Some(folder) = &config.folder {
             read_folder(&base.join(folder), &mut found)?;
         } else {
             read_shards(base, &config, &mut found)?;
         }
+        let mut warnings = std::mem::take(&mut found.warnings);
         let captions = Captions::new(&config)?;
         let seen = found.examples.len() as u64 + found.skipped.total();
         let (examples, skipped) = found.usable(&config, &captions)?;
@@ -51,7 +55,7 @@ impl Source {
         if examples.is_empty() {
             return Err(config.bad("no example"));
         }
-        let mut warnings = texts_without_examples(&config, &examples);
+        warnings.extend(texts_without_examples(&config, &examples));
         warnings.extend(ungrouped(&config, &examples)?);
         Ok(Self {
             warnings,
@@ -109,8 +113,9 @@ impl Source {
 
 /// Examples before they are checked, each with its place for messages.
 #[derive(Default)]
-struct Found {
-    examples: Vec<(String, Example)>,
+pub(super) struct Found {
+    pub(super) examples: Vec<(String, Example)>,
+    pub(super) warnings: Vec<String>,
     skipped: Skipped,
 }
 
@@ -140,6 +145,22 @@ impl Found {
             }
         }
         Ok((usable, self.skipped))
+    }
+}
+
+/// The columns that `config` names are among those that an adapter gave.
+fn check_columns(config: &SourceConfig, found: &Found) -> Result<()> {
+    let has = |column: &String| {
+        let mut examples = found.examples.iter();
+        examples.any(|(_, example)| example.labels.contains_key(column))
+    };
+    match config
+        .label_columns()
+        .into_iter()
+        .find(|column| !has(column))
+    {
+        Some(column) => Err(config.bad(&format!("no example has a value of {column}"))),
+        None => Ok(()),
     }
 }
 
@@ -316,7 +337,7 @@ fn read_folder(folder: &Path, found: &mut Found) -> Result<()> {
 }
 
 /// The picture files below `folder`, in the order of their paths. Links to folders are not followed: they can lead in a ring.
-fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
+pub(super) fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     let failed = |error| Error::io("read", folder, error);
     let mut entries: Vec<_> = std::fs::read_dir(folder)
         .and_then(Iterator::collect)

@@ -33,7 +33,7 @@ impl Limits {
     }
 
     /// Checks the size that a header claims.
-    pub(super) fn check_pixels(&self, width: u32, height: u32) -> Result<()> {
+    pub(crate) fn check_pixels(&self, width: u32, height: u32) -> Result<()> {
         if width == 0 || height == 0 {
             return Err(Error::BadImage(format!(
                 "picture header: expected sides above 0, got {width}x{height}"

@@ -12,8 +12,8 @@ use crate::{Error, Result};
 /// Bytes of a prompt file that are read.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// The published prompt sets, in the order of the report's tables, then two in their style for public data.
-const TASKS: [(&str, &str); 13] = [
+/// The published prompt sets, in the order of the report's tables, then three for public data.
+const TASKS: [(&str, &str); 14] = [
     (
         "cxr_findings",
         include_str!("../../configs/prompts/cxr_findings.toml"),
@@ -65,6 +65,10 @@ const TASKS: [(&str, &str); 13] = [
     (
         "lung_histology",
         include_str!("../../configs/prompts/lung_histology.toml"),
+    ),
+    (
+        "colorectal_tissue",
+        include_str!("../../configs/prompts/colorectal_tissue.toml"),
     ),
 ];
 
