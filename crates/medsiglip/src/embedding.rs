@@ -1,6 +1,12 @@
 //! [`Embeddings`]: one vector an item, with where they came from; similarity.
 
+#[cfg(feature = "data")]
+mod table;
+
 use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "data")]
+pub use table::{EmbeddingTable, IdMatch, Joined, TableOptions};
 
 use crate::{Error, Result};
 
