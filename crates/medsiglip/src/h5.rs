@@ -54,7 +54,7 @@ impl H5 {
     /// # Errors
     /// `BAD_CONFIG` where there is none; `LIMIT_EXCEEDED` where it or one of its chunks is too large.
     pub(crate) fn dataset(&self, name: &str) -> Result<Data> {
-        let missing = || bad(&self.path, &format!("there is no data set {name}"));
+        let missing = || bad(&self.path, format!("there is no data set {name}"));
         let open = || {
             let data = self.file.dataset(name).map_err(|_| missing())?;
             let (shape, chunk) = (data.shape(), data.chunk_dims().unwrap_or_default());

@@ -142,7 +142,7 @@ fn below(path: &Path, folder: &Path) -> (String, Vec<String>) {
         .collect();
     let id = parts.join("/");
     let mut folders: Vec<String> = folder.file_name().map(text).into_iter().collect();
-    folders.extend(parts.into_iter());
+    folders.extend(parts);
     folders.pop();
     (id, folders)
 }

@@ -107,23 +107,12 @@ fn read_arrays(path: &Path, options: &TableOptions, rows: &mut Rows) -> Result<(
         .map_err(|_| damaged(rows))?;
     let header = NpyHeader::read(&mut member).ok_or_else(|| damaged(rows))?;
     let floats = Floats::of(&header, &format!("array {name}"), rows)?;
-    let (ids, dim) = match (ids, &header.shape[..]) {
-        (Some(ids), &[count, dim]) if ids.len() == count => (ids, dim),
-        // CXR Foundation: a file a picture.
-        (None, &[dim] | &[1, dim]) => {
-            let stem = path.file_stem().unwrap_or_default();
-            (vec![stem.to_string_lossy().into_owned()], dim)
-        }
-        (Some(ids), &[count, _]) => {
-            return Err(rows.bad(&format!("{count} embeddings and {} ids", ids.len())));
-        }
-        _ => {
-            return Err(rows.bad(&format!(
-                "array {name}: expected a shape (N, D) and an array of N ids ({}), or (D,)",
-                options.id_names().join(", ")
-            )));
-        }
-    };
+    let (ids, dim) = match_ids(ids, &header.shape, path).ok_or_else(|| {
+        rows.bad(&format!(
+            "array {name}: expected a shape (N, D) and an array of N ids ({}), or (D,) of one picture",
+            options.id_names().join(", ")
+        ))
+    })?;
     rows.made_by(read_provenance(path, rows)?)?;
     floats.read(
         &mut BufReader::with_capacity(1 << 20, member),
@@ -131,6 +120,23 @@ fn read_arrays(path: &Path, options: &TableOptions, rows: &mut Rows) -> Result<(
         &ids,
         rows,
     )
+}
+
+/// The ids of the rows of an array of this shape, and their width.
+fn match_ids(
+    ids: Option<Vec<String>>,
+    shape: &[usize],
+    path: &Path,
+) -> Option<(Vec<String>, usize)> {
+    match (ids, shape) {
+        (Some(ids), &[count, dim]) if ids.len() == count => Some((ids, dim)),
+        // CXR Foundation: a file a picture.
+        (None, &[dim] | &[1, dim]) => {
+            let stem = path.file_stem().unwrap_or_default();
+            Some((vec![stem.to_string_lossy().into_owned()], dim))
+        }
+        _ => None,
+    }
 }
 
 fn first_of<'a>(wanted: Vec<&'a str>, names: &[String]) -> Option<&'a str> {

@@ -91,36 +91,42 @@ fn a_folder_of_records_without_ids_is_one_table() {
     assert_eq!(table.embeddings().data(), &expected(false).1[..10]);
 }
 
+/// A table by the names that are asked for.
+fn named(id: Option<&str>, embedding: Option<&str>, file: &str) -> Result<EmbeddingTable> {
+    let options = TableOptions {
+        id: id.map(str::to_owned),
+        embedding: embedding.map(str::to_owned),
+        ..TableOptions::default()
+    };
+    EmbeddingTable::read(golden(file), &options)
+}
+
 #[test]
 fn names_that_are_asked_for() {
-    let with = |id: Option<&str>, embedding: Option<&str>, file: &str| {
-        let options = TableOptions {
-            id: id.map(str::to_owned),
-            embedding: embedding.map(str::to_owned),
-            ..TableOptions::default()
-        };
-        EmbeddingTable::read(golden(file), &options)
-    };
-    let table = with(Some("label"), Some("vector"), "f32.parquet").unwrap();
+    let table = named(Some("label"), Some("vector"), "f32.parquet").unwrap();
     assert_eq!(table.ids()[2], "2");
     assert_eq!(
-        with(None, Some("thumbnail"), "lists_number_ids.parquet")
+        named(None, Some("thumbnail"), "lists_number_ids.parquet")
             .unwrap()
             .embeddings()
             .dim(),
         1
     );
     assert_eq!(
-        with(Some("label"), None, "f32.tfrecord").unwrap().ids()[5],
+        named(Some("label"), None, "f32.tfrecord").unwrap().ids()[5],
         "5"
     );
     assert_eq!(
-        with(None, Some("features"), "plain.npz")
+        named(None, Some("features"), "plain.npz")
             .unwrap()
             .ids()
             .len(),
         7
     );
+}
+
+#[test]
+fn names_that_are_not_there() {
     for (id, embedding, file, wrong) in [
         (
             Some("name"),
@@ -156,7 +162,7 @@ fn names_that_are_asked_for() {
             "there is no column of ids: name: ",
         ),
     ] {
-        let (code, message) = code_and_message(with(id, embedding, file));
+        let (code, message) = code_and_message(named(id, embedding, file));
         assert_eq!(code, "BAD_CONFIG", "{file}");
         assert!(message.contains(wrong), "{message}");
     }
