@@ -44,6 +44,8 @@ fn dispatch(cli: Cli) -> messages::Result<Exit> {
         Command::Convert(args) => commands::convert::run(&args),
         #[cfg(feature = "train")]
         Command::Train(args) => commands::train::run(&args),
+        #[cfg(feature = "evaluate")]
+        Command::Eval(args) => commands::eval::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }

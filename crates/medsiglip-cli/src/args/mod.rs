@@ -62,6 +62,8 @@ pub enum Command {
     Convert(ConvertArgs),
     #[cfg(feature = "train")]
     Train(TrainArgs),
+    #[cfg(feature = "evaluate")]
+    Eval(EvalArgs),
     Bench(BenchArgs),
     Completions(CompletionsArgs),
 }
@@ -228,6 +230,26 @@ pub struct TrainArgs {
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
     /// Where to train
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::from_str)]
+    pub device: Device,
+}
+
+/// Evaluate encoders by the published protocols, and write a report.
+///
+/// CONFIG says which encoders are measured by which tasks on which pictures; configs/eval/mini.toml is an example with
+/// comments. The folder gets report.html, results.json, predictions.parquet, tables and figures; embeddings are kept there, so
+/// that the same command goes on after a stop, and a changed task embeds nothing anew.
+#[cfg(feature = "evaluate")]
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct EvalArgs {
+    /// The configuration, a TOML file
+    #[arg(value_name = "CONFIG")]
+    pub config: PathBuf,
+    /// The report's folder [default: reports/NAME, after CONFIG's name]
+    #[arg(long, short, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// Where models run
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::from_str)]
     pub device: Device,
 }

@@ -12,3 +12,5 @@ mod picture;
 pub mod train;
 #[cfg(feature = "train")]
 mod dry_run;
+#[cfg(feature = "evaluate")]
+pub mod eval;

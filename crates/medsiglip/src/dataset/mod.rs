@@ -54,6 +54,7 @@ mod source;
 mod adapters;
 mod split;
 mod leaks;
+mod divided;
 mod mixture;
 mod augment;
 mod pictures;
@@ -68,6 +69,7 @@ pub use augment::{
     AugmentConfig, ColorJitter, GaussianBlur, RandomErasing, RandomResizedCrop, augment,
 };
 pub use config::{Shards, SourceConfig};
+pub use divided::{Divided, SplitConfig};
 pub use leaks::{Cluster, Duplicates, LeakReport, Likeness, find_leaks};
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use location::Location;

@@ -10,7 +10,7 @@ use super::init::Init;
 use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 use crate::checkpoint::Dtype;
-use crate::dataset::{Duplicates, Shares, SourceConfig};
+use crate::dataset::{SourceConfig, SplitConfig};
 use crate::tokenizer::TokenizerOptions;
 use crate::zero_shot::PromptSet;
 use crate::{Error, Result};
@@ -179,40 +179,6 @@ pub struct TextWarmStart {
     pub lr: f64,
 }
 
-/// The `[split]` table.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SplitConfig {
-    /// Share of validation.
-    pub val: f64,
-    /// Share of test, which is measured once, at the end.
-    pub test: f64,
-    /// What is done about pictures that are there more than once.
-    pub duplicates: Duplicates,
-    /// Search for such pictures before training. It reads every picture once.
-    pub search: bool,
-}
-
-impl Default for SplitConfig {
-    fn default() -> Self {
-        Self {
-            val: 0.1,
-            test: 0.0,
-            duplicates: Duplicates::Join,
-            search: true,
-        }
-    }
-}
-
-impl SplitConfig {
-    pub(super) fn shares(self) -> Shares {
-        Shares {
-            val: self.val,
-            test: self.test,
-        }
-    }
-}
-
 /// The `[validation]` table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -250,12 +216,9 @@ impl TaskConfig {
     /// The prompt set.
     ///
     /// # Errors
-    /// As of [`PromptSet::task`] and [`PromptSet::from_file`].
+    /// As of [`PromptSet::named`].
     pub fn prompt_set(&self, base: &Path) -> Result<PromptSet> {
-        if PromptSet::task_names().contains(&self.prompts.as_str()) {
-            return PromptSet::task(&self.prompts);
-        }
-        PromptSet::from_file(base.join(&self.prompts))
+        PromptSet::named(&self.prompts, base)
     }
 }
 

@@ -104,18 +104,19 @@ pub fn dry_run(config: &TrainConfig, options: &RunOptions) -> Result<DryRun> {
     let pools = data.mixture.pools().iter().zip(counts).enumerate();
     let divided = pools.map(|(number, (pool, count))| Divided {
         name: pool.name.clone(),
-        examples: [Side::Train, Side::Val, Side::Test].map(|side| data.on_side(number, side).len()),
+        examples: [Side::Train, Side::Val, Side::Test]
+            .map(|side| data.divided.on_side(number, side).len()),
         drawn_from: pool.len(),
         share: count as f64 / draws.max(1) as f64,
     });
     Ok(DryRun {
         sources: divided.collect(),
         memory: Memory {
-            pictures: data.pictures.expected_bytes(),
+            pictures: data.divided.pictures.expected_bytes(),
             ..memory(config, source.config(), &groups, &all)
         },
         groups,
-        warnings: [data.warnings.clone(), data.skipped()].concat(),
+        warnings: [data.divided.warnings.clone(), data.divided.skipped()].concat(),
         notes: objective.notes(),
         samples: preprocessor.samples(&batch.pixels),
         batch,

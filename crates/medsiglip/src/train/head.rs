@@ -284,8 +284,8 @@ impl Head {
     fn predict(&self, model: &Siglip, start: &Model, data: &Data, side: Side) -> Result<Predicted> {
         let truth = &self.truth;
         let mut list = Vec::new();
-        for source in 0..data.sides.len() {
-            let places = data.on_side(source, side).into_iter();
+        for source in 0..data.divided.sides.len() {
+            let places = data.divided.on_side(source, side).into_iter();
             let known = places.filter(|place| !truth.of(source, *place).is_empty());
             list.extend(known.map(|place| (source, place)));
         }

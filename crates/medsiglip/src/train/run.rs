@@ -139,7 +139,7 @@ impl<'a> Run<'a> {
         let found = checkpoint.as_deref().map(state::progress).transpose()?;
         refuse_other("configuration", found.as_ref().map(|f| &f.config), &own)?;
         let mut start = Start::new(config, options, &places)?;
-        let data = &start.data.fingerprint;
+        let data = &start.data.divided.fingerprint;
         refuse_other("data", found.as_ref().map(|f| &f.data), data)?;
         let progress = found.unwrap_or_else(|| Progress {
             step: 0,
@@ -148,7 +148,7 @@ impl<'a> Run<'a> {
             config: own,
             data: data.clone(),
         });
-        for message in &start.data.warnings {
+        for message in &start.data.divided.warnings {
             tell(&Event::Warning {
                 message: message.clone(),
             })?;
@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
             let message = format!("stopped early after {done} steps: no better validation");
             (self.tell)(&Event::Note { message })?;
         }
-        for message in self.data.skipped() {
+        for message in self.data.divided.skipped() {
             (self.tell)(&Event::Warning { message })?;
         }
         self.finish()
@@ -328,7 +328,7 @@ impl<'a> Run<'a> {
 
     /// Measures the validation side.
     fn validate(&mut self) -> Result<()> {
-        if !self.objective.is_measured() || !self.data.has(Side::Val) {
+        if !self.objective.is_measured() || !self.data.divided.has(Side::Val) {
             return Ok(());
         }
         let results = self.measure(Side::Val)?;
@@ -353,7 +353,7 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self) -> Result<Vec<TaskResult>> {
-        let side = match self.data.has(Side::Test) {
+        let side = match self.data.divided.has(Side::Test) {
             true => Side::Test,
             false => Side::Val,
         };

@@ -67,7 +67,7 @@ impl Task {
             .map(|(value, label)| Ok((value.as_str(), class(label)?)))
             .collect::<Result<_>>()?;
         let positive = config.positive.iter().map(class).collect::<Result<_>>()?;
-        let sources = data.pictures.sources();
+        let sources = data.divided.sources();
         let source = sources.iter().position(|s| s.config.name == config.source);
         let source = source.ok_or_else(|| {
             Error::BadConfig(format!("task {}: no source {}", config.name, config.source))
@@ -97,7 +97,7 @@ impl Task {
     /// # Errors
     /// As of [`ZeroShot::new`] and of the loader.
     pub fn run(&self, model: &Model, data: &Data, side: Side, batch: usize) -> Result<TaskResult> {
-        let places = data.on_side(self.source, side).into_iter();
+        let places = data.divided.on_side(self.source, side).into_iter();
         let list = places.filter(|place| self.truth[*place].is_some());
         let list: Vec<_> = list.map(|place| (self.source, place)).collect();
         let zero_shot = ZeroShot::new(model, self.prompts.clone())?;
@@ -171,7 +171,7 @@ pub(super) fn by_groups(groups: &[usize]) -> Result<Bootstrap> {
 
 /// Which examples (source, place) stand or fall together: those of one group of one source.
 pub(super) fn groups(data: &Data, examples: &[(usize, usize)]) -> Vec<usize> {
-    let sources = data.pictures.sources();
+    let sources = data.divided.sources();
     let mut numbers: HashMap<(usize, &str), usize> = HashMap::new();
     let mut next = 0;
     let mut new = || {

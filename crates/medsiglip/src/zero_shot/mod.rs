@@ -19,6 +19,24 @@ use crate::embedding::Embeddings;
 use crate::model::Model;
 use crate::{Error, Result};
 
+/// What the published protocol leaves open.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ZeroShotOptions {
+    /// Whether the mean of a class's prompt embeddings is normalised again.
+    pub renormalize: bool,
+    /// What cosines are multiplied by before the softmax, instead of the model's temperature.
+    pub temperature: Option<f64>,
+}
+
+impl Default for ZeroShotOptions {
+    fn default() -> Self {
+        Self {
+            renormalize: true,
+            temperature: None,
+        }
+    }
+}
+
 /// A prompt set encoded by a model: ready to score images.
 #[derive(Debug)]
 pub struct ZeroShot {
@@ -48,6 +66,23 @@ impl ZeroShot {
     /// # Errors
     /// `BAD_ARGUMENT` as [`PromptSet::check`]; else as [`Model::encode_texts`].
     pub fn new(model: &Model, set: PromptSet) -> Result<Self> {
+        Self::with_options(model, set, ZeroShotOptions::default())
+    }
+
+    /// The same, by other rules.
+    ///
+    /// # Errors
+    /// As of [`ZeroShot::new`]; `BAD_ARGUMENT` for a temperature that is not above 0.
+    pub fn with_options(model: &Model, set: PromptSet, options: ZeroShotOptions) -> Result<Self> {
+        let mut logit = model.logit()?;
+        if let Some(temperature) = options.temperature {
+            if !(temperature.is_finite() && temperature > 0.0) {
+                return Err(Error::BadArgument(format!(
+                    "temperature: expected a number above 0, got {temperature}"
+                )));
+            }
+            logit.scale = temperature.ln() as f32;
+        }
         set.check().map_err(Error::BadArgument)?;
         let prompts = set.distinct_prompts();
         let (ids, cut) = model.tokenize(&prompts)?;
@@ -66,14 +101,13 @@ impl ZeroShot {
         let present: Vec<_> = set.classes.iter().map(|c| rows(&c.present)).collect();
         let absent: Option<Vec<_>> = (set.kind == PromptKind::BinaryPerFinding)
             .then(|| set.classes.iter().map(|c| rows(&c.absent)).collect());
-        let classifier = Classifier::new(
-            labels,
-            scores::class_embeddings(&embeddings, &present)?,
-            absent
-                .map(|absent| scores::class_embeddings(&embeddings, &absent))
-                .transpose()?,
-            model.logit()?,
-        )?;
+        let (present, lengths) = scores::class_embeddings(&embeddings, &present)?;
+        let absent = absent.map(|absent| scores::class_embeddings(&embeddings, &absent));
+        let (absent, absent_lengths) = absent.transpose()?.unzip();
+        let mut classifier = Classifier::new(labels, present, absent, logit)?;
+        if !options.renormalize {
+            classifier = classifier.of_lengths(lengths, absent_lengths);
+        }
         Ok(Self {
             set,
             classifier,

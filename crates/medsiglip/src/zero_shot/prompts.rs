@@ -131,6 +131,17 @@ impl PromptSet {
         Self::from_toml(toml)
     }
 
+    /// The published prompt set of this name, or the one in a file; a relative path starts at `base`.
+    ///
+    /// # Errors
+    /// As of [`PromptSet::from_file`].
+    pub fn named(name: &str, base: &Path) -> Result<Self> {
+        match Self::task_names().contains(&name) {
+            true => Self::task(name),
+            false => Self::from_file(base.join(name)),
+        }
+    }
+
     /// The names of the published prompt sets.
     pub fn task_names() -> Vec<&'static str> {
         TASKS.iter().map(|(name, _)| *name).collect()

@@ -30,6 +30,8 @@ pub struct Classifier {
     labels: Vec<String>,
     present: Embeddings,
     absent: Option<Embeddings>,
+    /// What cosines with `present` and `absent` are multiplied by: 1, or the lengths of means that are not normalised.
+    lengths: [Vec<f64>; 2],
     logit: Logit,
 }
 
@@ -62,11 +64,18 @@ impl Classifier {
             )));
         }
         Ok(Self {
+            lengths: [vec![1.0; labels.len()], vec![1.0; labels.len()]],
             labels,
             present: present.normalized(),
             absent: absent.map(Embeddings::normalized),
             logit,
         })
+    }
+
+    /// The same with class embeddings of these lengths.
+    pub(super) fn of_lengths(mut self, present: Vec<f64>, absent: Option<Vec<f64>>) -> Self {
+        self.lengths = [present, absent.unwrap_or_default()];
+        self
     }
 
     /// The classes.
@@ -94,17 +103,17 @@ impl Classifier {
         let classes = self.labels.len();
         let present = images.cosine(&self.present)?;
         let absent = self.absent.as_ref().map(|a| images.cosine(a)).transpose()?;
-        let scale = self.logit.temperature();
+        let temperature = self.logit.temperature();
+        let [with, without] = &self.lengths;
+        let scale = |cosine: &f32, length: &f64| temperature * length * f64::from(*cosine);
         let score_image = |(image, cosines): (usize, &[f32])| {
-            let scaled: Vec<f64> = cosines.iter().map(|c| scale * f64::from(*c)).collect();
+            let scaled: Vec<f64> = cosines.iter().zip(with).map(|(c, l)| scale(c, l)).collect();
             let shares = match &absent {
                 None => softmax(&scaled),
                 Some(absent) => {
-                    let of_image = absent.iter().skip(image * classes);
+                    let of_image = absent.iter().skip(image * classes).zip(without);
                     let pairs = scaled.iter().zip(of_image);
-                    pairs
-                        .map(|(p, a)| sigmoid(p - scale * f64::from(*a)))
-                        .collect()
+                    pairs.map(|(p, (a, l))| sigmoid(p - scale(a, l))).collect()
                 }
             };
             let classes = self.labels.iter().zip(cosines).zip(shares);
@@ -127,11 +136,15 @@ impl Classifier {
     }
 }
 
-/// Class embeddings, (C, D): for each class the mean of its rows of `prompts`, normalised again.
+/// Class embeddings, (C, D), and the length of each: for each class the mean of its rows of `prompts`, normalised again.
 ///
 /// `prompts` is (P, D), normalised; `classes` holds each class's rows.
-pub(super) fn class_embeddings(prompts: &Embeddings, classes: &[Vec<usize>]) -> Result<Embeddings> {
+pub(super) fn class_embeddings(
+    prompts: &Embeddings,
+    classes: &[Vec<usize>],
+) -> Result<(Embeddings, Vec<f64>)> {
     let dim = prompts.dim();
+    let mut lengths = Vec::with_capacity(classes.len());
     let mut data = Vec::with_capacity(classes.len().saturating_mul(dim));
     for rows in classes {
         let mut mean = vec![0f64; dim];
@@ -148,8 +161,9 @@ pub(super) fn class_embeddings(prompts: &Embeddings, classes: &[Vec<usize>]) -> 
             ));
         }
         data.extend(mean.iter().map(|x| (x / norm) as f32));
+        lengths.push(norm / rows.len() as f64);
     }
-    Embeddings::new(dim, data)
+    Ok((Embeddings::new(dim, data)?, lengths))
 }
 
 /// `exp(x) / sum(exp(x))` without overflow.

@@ -71,7 +71,10 @@ impl Predicted {
                 },
             })
         };
-        let each: Vec<_> = classes.into_par_iter().map(of_class).collect::<Result<_>>()?;
+        let each: Vec<_> = classes
+            .into_par_iter()
+            .map(of_class)
+            .collect::<Result<_>>()?;
         Ok([vec![all], each].concat())
     }
 
@@ -152,7 +155,9 @@ mod tests {
             [no, yes, None],
             [yes, yes, no],
         ];
-        let results = predicted(shares, truth).results(&classes(ClassKind::Multilabel), &GROUPS).unwrap();
+        let results = predicted(shares, truth)
+            .results(&classes(ClassKind::Multilabel), &GROUPS)
+            .unwrap();
         let value = |estimate: Option<Estimate>| estimate.map(|e| e.value);
         // Of a: one of two pairs is right. Of b: all three. Of c nobody has it.
         let aurocs: Vec<_> = results.iter().map(|r| value(r.auroc)).collect();
@@ -179,7 +184,9 @@ mod tests {
         ];
         let right = [0, 1, 2, 0];
         let truth = right.map(|class| [0, 1, 2].map(|c| Some(c == class)));
-        let results = predicted(shares, truth).results(&classes(ClassKind::Multiclass), &GROUPS).unwrap();
+        let results = predicted(shares, truth)
+            .results(&classes(ClassKind::Multiclass), &GROUPS)
+            .unwrap();
         assert_eq!(results[0].accuracy.unwrap().value, 0.5);
         assert!(results[1..].iter().all(|r| r.accuracy.is_none()));
         assert_eq!(results[0].measure, "macro AUROC");

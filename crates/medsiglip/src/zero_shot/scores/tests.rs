@@ -88,12 +88,15 @@ fn binary_scores_are_those_of_numpy() {
 fn a_class_embedding_is_the_direction_of_the_mean_of_unit_vectors() {
     let prompts = Embeddings::new(3, vec![2., 0., 0., 0., 5., 0., 1., 1., 0.]).unwrap();
     let classes = [vec![0, 1], vec![0, 1, 1], vec![2]];
-    let got = class_embeddings(&prompts.normalized(), &classes).unwrap();
+    let (got, lengths) = class_embeddings(&prompts.normalized(), &classes).unwrap();
     let half = 0.5f64.sqrt();
     assert_close(
         got.data().iter().copied(),
         &[half, half, 0., 0.4472136, 0.89442719, 0., half, half, 0.],
     );
+    // The mean of two unit vectors at a right angle, of three of them, and of one.
+    let lengths = lengths.iter().map(|l| *l as f32);
+    assert_close(lengths, &[half, 0.745355992, 1.]);
     let opposite = Embeddings::new(2, vec![1., 0., -1., 0.]).unwrap();
     let error = class_embeddings(&opposite, &[vec![0, 1]]).unwrap_err();
     assert_eq!(error.code(), "BAD_ARGUMENT");

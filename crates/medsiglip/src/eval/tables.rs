@@ -1,0 +1,345 @@
+//! Tables of a [`Report`]: for people (Markdown and the page), and all numbers in long form (CSV).
+
+use super::report::{Comparison, Measure, Method, MethodReport, Published, Report, TaskReport};
+use crate::metrics::Estimate;
+use crate::{Error, Result};
+
+/// A table for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// What it shows.
+    pub caption: String,
+    /// Its columns.
+    pub header: Vec<String>,
+    /// Its cells, as many in each row as there are columns; the first is what the row is about.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// What stands where there is no number.
+const NONE: &str = "–";
+
+impl Table {
+    fn new(caption: impl Into<String>, header: &[&str]) -> Self {
+        Self {
+            caption: caption.into(),
+            header: header.iter().map(|&cell| cell.to_owned()).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// As GitHub's Markdown.
+    pub fn markdown(&self) -> String {
+        let line = |cells: &[String]| {
+            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let mut text = format!("{}\n\n{}|", self.caption, line(&self.header));
+        text += &"---|".repeat(self.header.len());
+        text.push('\n');
+        self.rows.iter().for_each(|row| text += &line(row));
+        text
+    }
+}
+
+/// The first measure of every task by encoder and method, beside what was published.
+pub fn summary(report: &Report) -> Table {
+    let mut columns: Vec<(String, Method)> = Vec::new();
+    let mut theirs: Vec<(String, Method)> = Vec::new();
+    for task in &report.tasks {
+        let own = task.results.iter().map(|r| (r.encoder.clone(), r.method));
+        let published = task.published.iter().map(|p| (p.encoder.clone(), p.method));
+        own.for_each(|one| add(&mut columns, one));
+        published.for_each(|one| add(&mut theirs, one));
+    }
+    let mut table = Table::new("AUROC with 95 % intervals", &["task", "pictures"]);
+    table.header.extend(
+        columns
+            .iter()
+            .map(|(encoder, method)| format!("{encoder}, {}", method.title())),
+    );
+    table.header.extend(
+        theirs.iter().map(|(encoder, method)| {
+            format!("{encoder}, {} (published, other data)", method.title())
+        }),
+    );
+    for task in &report.tasks {
+        let mut row = vec![task.name.clone(), task.images.to_string()];
+        for (encoder, method) in &columns {
+            let own = task
+                .results
+                .iter()
+                .find(|r| r.encoder == *encoder && r.method == *method);
+            row.push(cell(own.and_then(|own| own.overall.first())));
+        }
+        for (encoder, method) in &theirs {
+            let whole = |p: &&Published| {
+                p.encoder == *encoder && p.method == *method && p.question.is_empty()
+            };
+            let found = task.published.iter().find(whole);
+            row.push(found.map_or(NONE.into(), |found| format!("{:.3}", found.auroc)));
+        }
+        table.rows.push(row);
+    }
+    table
+}
+
+fn add(to: &mut Vec<(String, Method)>, one: (String, Method)) {
+    if !to.contains(&one) {
+        to.push(one);
+    }
+}
+
+/// The tables of one task, each with rows.
+pub fn of_task(task: &TaskReport) -> Vec<Table> {
+    let mut tables = vec![counts(task), overall(task)];
+    for result in &task.results {
+        tables.push(questions(task, result));
+    }
+    tables.extend([
+        strata(task),
+        comparisons(&task.comparisons),
+        data_curves(task),
+    ]);
+    tables.retain(|table| !table.rows.is_empty());
+    tables
+}
+
+fn counts(task: &TaskReport) -> Table {
+    let header = ["class", "train", "val", "test (measured)"];
+    let mut table = Table::new(format!("{}: pictures of each class", task.name), &header);
+    for (class, counts) in task.classes.iter().zip(&task.counts) {
+        let mut row = vec![class.clone()];
+        row.extend(counts.map(|count| count.to_string()));
+        table.rows.push(row);
+    }
+    table
+}
+
+fn overall(task: &TaskReport) -> Table {
+    let mut table = Table::new(format!("{}: all measures", task.name), &["measure"]);
+    table.header.extend(
+        task.results
+            .iter()
+            .map(|r| format!("{}, {}", r.encoder, r.method.title())),
+    );
+    let Some(first) = task.results.first() else {
+        return table;
+    };
+    for (number, measure) in first.overall.iter().enumerate() {
+        let mut row = vec![measure.name.clone()];
+        row.extend(
+            task.results
+                .iter()
+                .map(|result| cell(result.overall.get(number))),
+        );
+        table.rows.push(row);
+    }
+    table
+}
+
+fn questions(task: &TaskReport, result: &MethodReport) -> Table {
+    let caption = format!(
+        "{}, {}, {}: each class or finding",
+        task.name,
+        result.encoder,
+        result.method.title()
+    );
+    let mut table = Table::new(caption, &["", "positive", "negative"]);
+    let names = result
+        .questions
+        .first()
+        .map(|q| q.measures.iter().map(|m| m.name.clone()));
+    table.header.extend(names.into_iter().flatten());
+    for question in &result.questions {
+        let mut row = vec![
+            question.name.clone(),
+            question.positives.to_string(),
+            question.negatives.to_string(),
+        ];
+        row.extend(question.measures.iter().map(|measure| cell(Some(measure))));
+        table.rows.push(row);
+    }
+    let same = |p: &&Published| p.method == result.method && !p.question.is_empty();
+    let theirs: Vec<&Published> = task.published.iter().filter(same).collect();
+    let mut encoders: Vec<&String> = theirs.iter().map(|p| &p.encoder).collect();
+    encoders.dedup_by(|a, b| a == b);
+    encoders.sort();
+    encoders.dedup();
+    for encoder in encoders {
+        table
+            .header
+            .push(format!("AUROC of {encoder} (published, other data)"));
+        for row in &mut table.rows {
+            let found = theirs
+                .iter()
+                .find(|p| p.encoder == *encoder && p.question == row[0]);
+            row.push(found.map_or(NONE.into(), |found| format!("{:.3}", found.auroc)));
+        }
+    }
+    table
+}
+
+fn strata(task: &TaskReport) -> Table {
+    let header = ["pictures with", "pictures", "encoder", "measure", ""];
+    let mut table = Table::new(format!("{}: by groups of pictures", task.name), &header);
+    for result in &task.results {
+        for stratum in &result.strata {
+            table.rows.push(vec![
+                format!("{} = {}", stratum.column, stratum.value),
+                stratum.images.to_string(),
+                format!("{}, {}", result.encoder, result.method.title()),
+                stratum.measure.name.clone(),
+                cell(Some(&stratum.measure)),
+            ]);
+        }
+    }
+    table
+}
+
+fn comparisons(all: &[Comparison]) -> Table {
+    let header = [
+        "question",
+        "method",
+        "encoders",
+        "difference of AUROC",
+        "p",
+        "p (Holm)",
+    ];
+    let mut table = Table::new("Two encoders on the same pictures", &header);
+    let number = |p: Option<f64>| {
+        p.map_or(NONE.to_owned(), |p| match p < 0.001 {
+            true => "< 0.001".into(),
+            false => format!("{p:.3}"),
+        })
+    };
+    for one in all {
+        table.rows.push(vec![
+            one.question.clone(),
+            one.method.title().into(),
+            format!("{} less {}", one.a, one.b),
+            one.difference.map_or(NONE.into(), |e| signed(&e)),
+            number(one.p),
+            number(one.p_holm),
+        ]);
+    }
+    table
+}
+
+fn data_curves(task: &TaskReport) -> Table {
+    let mut table = Table::new(
+        format!(
+            "{}: AUROC of a linear probe by the pictures that it learned from, worst and best of the repeats",
+            task.name
+        ),
+        &["pictures"],
+    );
+    table
+        .header
+        .extend(task.data_curves.iter().map(|curve| curve.encoder.clone()));
+    let Some(first) = task.data_curves.first() else {
+        return table;
+    };
+    for (number, point) in first.points.iter().enumerate() {
+        let mut row = vec![point.size.to_string()];
+        row.extend(task.data_curves.iter().map(|curve| {
+            let estimate = curve.points.get(number).and_then(|point| point.estimate);
+            estimate.map_or(NONE.into(), |e| plain(&e))
+        }));
+        table.rows.push(row);
+    }
+    table
+}
+
+/// A measure in a cell: a number with its interval, or why there is none.
+pub fn cell(measure: Option<&Measure>) -> String {
+    match measure {
+        None => NONE.into(),
+        Some(Measure {
+            estimate: Some(estimate),
+            ..
+        }) => plain(estimate),
+        Some(Measure { missing, .. }) => {
+            format!("{NONE} ({})", missing.as_deref().unwrap_or("no value"))
+        }
+    }
+}
+
+fn plain(e: &Estimate) -> String {
+    format!("{:.3} [{:.3}, {:.3}]", e.value, e.low, e.high)
+}
+
+fn signed(e: &Estimate) -> String {
+    format!("{:+.3} [{:+.3}, {:+.3}]", e.value, e.low, e.high)
+}
+
+/// Every measure in long form, as CSV.
+///
+/// # Errors
+/// Never, but for a bug of the writer.
+pub fn long(report: &Report) -> Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let header = [
+        "task",
+        "encoder",
+        "method",
+        "about",
+        "positives",
+        "negatives",
+        "measure",
+        "value",
+        "low",
+        "high",
+        "samples_without_value",
+        "missing",
+    ];
+    let failed = |e: csv::Error| Error::BadArgument(format!("table: {e}"));
+    writer.write_record(header).map_err(failed)?;
+    for task in &report.tasks {
+        for result in &task.results {
+            let whole = result
+                .overall
+                .iter()
+                .map(|m| (String::from("all"), None, m));
+            let single = result.questions.iter().flat_map(|q| {
+                q.measures
+                    .iter()
+                    .map(move |m| (q.name.clone(), Some((q.positives, q.negatives)), m))
+            });
+            let strata = result
+                .strata
+                .iter()
+                .map(|s| (format!("{} = {}", s.column, s.value), None, &s.measure));
+            for (about, counts, measure) in whole.chain(single).chain(strata) {
+                let count = |of: fn((usize, usize)) -> usize| {
+                    counts.map_or(String::new(), |c| of(c).to_string())
+                };
+                let number = |of: fn(&Estimate) -> f64| {
+                    measure
+                        .estimate
+                        .as_ref()
+                        .map_or(String::new(), |e| of(e).to_string())
+                };
+                let row = [
+                    task.name.clone(),
+                    result.encoder.clone(),
+                    result.method.title().to_owned(),
+                    about,
+                    count(|c| c.0),
+                    count(|c| c.1),
+                    measure.name.clone(),
+                    number(|e| e.value),
+                    number(|e| e.low),
+                    number(|e| e.high),
+                    measure
+                        .estimate
+                        .map_or(String::new(), |e| e.without_value.to_string()),
+                    measure.missing.clone().unwrap_or_default(),
+                ];
+                writer.write_record(row).map_err(failed)?;
+            }
+        }
+    }
+    writer
+        .into_inner()
+        .map_err(|e| Error::BadArgument(format!("table: {e}")))
+}

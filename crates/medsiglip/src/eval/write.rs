@@ -1,0 +1,141 @@
+//! A [`Report`] as a folder: numbers, tables, figures, the page.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::basic::Compression;
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+
+use super::figures::{Figure, figures};
+use super::page::page;
+use super::report::Report;
+use super::run::Prediction;
+use super::tables;
+use crate::folder::write_file;
+use crate::{Error, Result};
+
+const SCHEMA: &str = "message predictions {
+    required binary task (UTF8);
+    required binary encoder (UTF8);
+    required binary method (UTF8);
+    required binary id (UTF8);
+    required binary class (UTF8);
+    required double score;
+    optional boolean truth;
+}";
+
+/// Writes `results.json`, `predictions.parquet`, `tables/`, `figures/` and `report.html` into a folder, in the place of those of an
+/// earlier evaluation.
+///
+/// # Errors
+/// `IO_ERROR`; `BAD_ARGUMENT` where a figure cannot be drawn.
+pub fn write(report: &Report, predictions: &[Prediction], folder: &Path) -> Result<()> {
+    let drawn = figures(report)?;
+    for name in ["tables", "figures"] {
+        let path = folder.join(name);
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(|e| Error::io("replace", &path, e))?;
+        }
+        fs::create_dir_all(&path).map_err(|e| Error::io("create", &path, e))?;
+    }
+    let json = serde_json::to_vec_pretty(report).expect("plain fields");
+    write_file(&folder.join("results.json"), &json)?;
+    write_file(&folder.join("predictions.parquet"), &parquet(predictions)?)?;
+    write_file(&folder.join("tables/results.csv"), &tables::long(report)?)?;
+    write_file(
+        &folder.join("tables/report.md"),
+        markdown(report, &drawn).as_bytes(),
+    )?;
+    for figure in &drawn {
+        let path = folder.join("figures").join(&figure.name);
+        write_file(&path.with_extension("svg"), figure.svg.as_bytes())?;
+        write_file(&path.with_extension("png"), &figure.png)?;
+    }
+    // Last: where it is, all else is too.
+    write_file(
+        &folder.join("report.html"),
+        page(report, &drawn)?.as_bytes(),
+    )
+}
+
+fn markdown(report: &Report, figures: &[Figure]) -> String {
+    let mut text = format!(
+        "# {}\n\n**Not for clinical use.**\n\n{}",
+        report.name,
+        tables::summary(report).markdown()
+    );
+    for figure in figures.iter().filter(|figure| figure.task.is_none()) {
+        text += &format!("\n![{}](../figures/{}.svg)\n", figure.caption, figure.name);
+    }
+    for task in &report.tasks {
+        text += &format!("\n## {}\n", task.name);
+        for table in tables::of_task(task) {
+            text += &format!("\n{}", table.markdown());
+        }
+    }
+    text += "\n## Caveats\n\n";
+    report
+        .caveats
+        .iter()
+        .for_each(|caveat| text += &format!("- {caveat}\n"));
+    text
+}
+
+fn parquet(predictions: &[Prediction]) -> Result<Vec<u8>> {
+    let failed = |e: parquet::errors::ParquetError| Error::BadArgument(format!("predictions: {e}"));
+    let schema = Arc::new(parse_message_type(SCHEMA).map_err(failed)?);
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .build();
+    let mut writer =
+        SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).map_err(failed)?;
+    let mut group = writer.next_row_group().map_err(failed)?;
+    let texts: [fn(&Prediction) -> &str; 5] = [
+        |p| &p.task,
+        |p| &p.encoder,
+        |p| p.method.title(),
+        |p| &p.id,
+        |p| &p.class,
+    ];
+    let mut number = 0;
+    while let Some(mut column) = group.next_column().map_err(failed)? {
+        match number {
+            0..5 => {
+                let values: Vec<ByteArray> = predictions
+                    .iter()
+                    .map(|p| texts[number](p).into())
+                    .collect();
+                column
+                    .typed::<ByteArrayType>()
+                    .write_batch(&values, None, None)
+                    .map_err(failed)?;
+            }
+            5 => {
+                let values: Vec<f64> = predictions.iter().map(|p| p.score).collect();
+                column
+                    .typed::<DoubleType>()
+                    .write_batch(&values, None, None)
+                    .map_err(failed)?;
+            }
+            _ => {
+                let values: Vec<bool> = predictions.iter().filter_map(|p| p.truth).collect();
+                let levels: Vec<i16> = predictions
+                    .iter()
+                    .map(|p| i16::from(p.truth.is_some()))
+                    .collect();
+                column
+                    .typed::<BoolType>()
+                    .write_batch(&values, Some(&levels), None)
+                    .map_err(failed)?;
+            }
+        }
+        column.close().map_err(failed)?;
+        number += 1;
+    }
+    group.close().map_err(failed)?;
+    writer.into_inner().map_err(failed)
+}
