@@ -148,14 +148,7 @@ impl<'a> Run<'a> {
             config: own,
             data: data.clone(),
         });
-        for message in &start.data.divided.warnings {
-            tell(&Event::Warning {
-                message: message.clone(),
-            })?;
-        }
-        for message in start.objective.notes() {
-            tell(&Event::Note { message })?;
-        }
+        start.introduce(tell)?;
         if let (Some(warm), None) = (&config.text_warm_start, &checkpoint) {
             start.warm(warm, options, tell)?;
         }

@@ -65,6 +65,15 @@ impl Start {
         })
     }
 
+    /// Tells what a person should know before the first step.
+    pub fn introduce(&self, tell: &mut dyn FnMut(&Event) -> Result<()>) -> Result<()> {
+        let warnings = self.data.divided.warnings.iter().cloned();
+        let warnings = warnings.map(|message| Event::Warning { message });
+        let notes = self.objective.notes().into_iter();
+        let notes = notes.map(|message| Event::Note { message });
+        warnings.chain(notes).try_for_each(|event| tell(&event))
+    }
+
     /// The model after the warm start of its text tower.
     pub fn warm(
         &mut self,
