@@ -17,7 +17,10 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let folder = tempfile::tempdir().unwrap();
     let extensions = ["parquet", "npy", "npz", "h5", "tfrecord", "jsonl", "csv"];
-    let file = folder.path().join("t").with_extension(extensions[usize::from(*kind) % extensions.len()]);
+    let file = folder
+        .path()
+        .join("t")
+        .with_extension(extensions[usize::from(*kind) % extensions.len()]);
     fs::write(&file, bytes).unwrap();
     fs::write(folder.path().join("t.ids.txt"), "a\nb\nc\nd\ne\nf\ng\n").unwrap();
     let options = TableOptions {
@@ -29,7 +32,10 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert_eq!(table.ids().len(), table.embeddings().len());
     assert!(table.embeddings().data().iter().all(|x| x.is_finite()));
-    assert_eq!(table.ids().iter().collect::<HashSet<_>>().len(), table.ids().len());
+    assert_eq!(
+        table.ids().iter().collect::<HashSet<_>>().len(),
+        table.ids().len()
+    );
     let joined = table.join(table.ids(), IdMatch::Exact).unwrap();
     assert_eq!(&joined.embeddings, table.embeddings());
 });
