@@ -883,3 +883,20 @@ fn l_bfgs_comes_to_the_same_optimum() {
         assert!((ours.intercept[0] - best[20]).abs() < 1e-4 * best[20].abs().max(1e-2));
     }
 }
+
+#[test]
+fn features_that_are_the_same_for_all_items_give_the_prevalence() {
+    let x = vec![2.5f32; 40 * 3];
+    let labels: Vec<Option<bool>> = (0..40).map(|i| Some(i % 4 == 0)).collect();
+    let solver = Solver::new(Features::f32(3, x).unwrap(), &Settings::default()).unwrap();
+    let fit = &solver.fit_path(&[Task::binary(&labels)], &[1.0]).unwrap()[0][0];
+    assert!(
+        fit.converged && fit.coef.iter().all(|w| *w == 0.0),
+        "{fit:?}"
+    );
+    // A quarter is positive: the logit of one in three.
+    assert!(
+        (fit.intercept[0] - (1.0f64 / 3.0).ln()).abs() < 1e-6,
+        "{fit:?}"
+    );
+}

@@ -53,6 +53,12 @@ impl Basis {
             .enumerate()
             .for_each(|(block, rows)| {
                 let count = rows.len() / stride;
+                rows.chunks_exact_mut(stride)
+                    .for_each(|row| row[rank] = 1.0);
+                if rank == 0 {
+                    // Features that are the same for all items: there is an intercept to find.
+                    return;
+                }
                 let x = centered_block(features, &center, block * BLOCK, count);
                 let x = match &vectors {
                     Some(vectors) => {
@@ -66,7 +72,6 @@ impl Basis {
                 };
                 for (row, x) in rows.chunks_exact_mut(stride).zip(x.chunks_exact(rank)) {
                     row.iter_mut().zip(x).for_each(|(out, x)| *out = *x as f32);
-                    row[rank] = 1.0;
                 }
             });
         let mut spread = vec![0.0; rank];
@@ -139,6 +144,9 @@ impl Basis {
 
 fn times(matrix: MatRef<f64>, vector: &[f64]) -> Vec<f64> {
     let mut out = vec![0.0; matrix.nrows()];
+    if out.is_empty() || vector.is_empty() {
+        return out;
+    }
     let vector = MatRef::from_column_major_slice(vector, vector.len(), 1);
     let view = MatMut::from_column_major_slice_mut(&mut out, matrix.nrows(), 1);
     matmul(view, Accum::Replace, matrix, vector, 1.0, Par::Seq);

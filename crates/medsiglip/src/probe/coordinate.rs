@@ -8,7 +8,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
 
 use super::features::Features;
-use super::objective::{Point, Problem, probabilities};
+use super::objective::{Point, Problem, Weights, probabilities};
 
 /// Coefficients that are moved together; the model is a square of these.
 pub(super) const MOST_ACTIVE: usize = 8192;
@@ -18,14 +18,12 @@ const MOST_SWEEPS: usize = 2000;
 const BLOCK: usize = 256;
 
 /// Coefficients (K, D) and intercepts (K) after a step of every output; none where too many are active.
-pub(super) fn step(
-    features: &Features,
-    problem: &Problem,
-    point: &Point,
-) -> Option<(Vec<f64>, Vec<f64>)> {
+pub(super) fn step(features: &Features, problem: &Problem, point: &Point) -> Option<Weights> {
     let (k, dim) = (problem.outputs(), features.dim());
     let (mut coef, mut intercept) = (point.coef.clone(), point.intercept.clone());
     let mut margins = point.margins.clone();
+    // An output's step is by the margins that the outputs before it left.
+    #[expect(clippy::needless_range_loop)]
     for i in 0..k {
         let own = i * dim..(i + 1) * dim;
         let residuals: Vec<f64> = problem

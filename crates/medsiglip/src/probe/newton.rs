@@ -7,7 +7,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::basis::Basis;
-use super::objective::{Point, Problem, probabilities};
+use super::objective::{Point, Problem, Weights, probabilities};
 use super::saga::dot;
 
 /// Products with the Hessian in one step.
@@ -41,7 +41,7 @@ pub(super) fn steps(
     basis: &Basis,
     problems: &[&Problem],
     points: &[&Point],
-) -> (Vec<(Vec<f64>, Vec<f64>)>, usize) {
+) -> (Vec<Weights>, usize) {
     let mut all: Vec<Conjugate> = problems
         .iter()
         .zip(points)
@@ -163,7 +163,7 @@ impl<'a> Conjugate<'a> {
         self.set_direction(turned);
     }
 
-    fn end(&self, basis: &Basis) -> (Vec<f64>, Vec<f64>) {
+    fn end(&self, basis: &Basis) -> Weights {
         let steps = self
             .step
             .chunks_exact(basis.stride)

@@ -39,6 +39,9 @@ impl Penalty {
     }
 }
 
+/// Coefficients (K, D) and intercepts (K).
+pub(super) type Weights = (Vec<f64>, Vec<f64>);
+
 /// One task at one C.
 #[derive(Debug, Clone)]
 pub(super) struct Problem<'a> {
@@ -290,11 +293,7 @@ pub(super) struct Point {
 
 impl Point {
     /// All points at once, so that features are read twice for all of them. Intercepts are settled first.
-    pub fn all(
-        features: &Features,
-        problems: &[&Problem],
-        mut starts: Vec<(Vec<f64>, Vec<f64>)>,
-    ) -> Vec<Self> {
+    pub fn all(features: &Features, problems: &[&Problem], mut starts: Vec<Weights>) -> Vec<Self> {
         for (problem, (coef, intercept)) in problems.iter().zip(&mut starts) {
             problem.settle_classes(coef, intercept);
         }

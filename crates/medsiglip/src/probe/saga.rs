@@ -5,7 +5,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::basis::Basis;
-use super::objective::{Point, Problem, probabilities, residual};
+use super::objective::{Point, Problem, Weights, probabilities, residual};
 
 /// One problem while the items pass by: the way δ from a point, in the coordinates of the basis.
 ///
@@ -94,7 +94,7 @@ impl<'a> Local<'a> {
     }
 
     /// The coefficients and intercepts that δ has come to.
-    pub fn end(&self, basis: &Basis, point: &Point) -> (Vec<f64>, Vec<f64>) {
+    pub fn end(&self, basis: &Basis, point: &Point) -> Weights {
         let (mut coef, mut intercept) = (point.coef.clone(), point.intercept.clone());
         let dim = coef.len() / self.outputs;
         for (i, delta) in self.delta.chunks_exact(basis.stride).enumerate() {

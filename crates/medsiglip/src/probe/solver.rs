@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::basis::Basis;
 use super::features::Features;
-use super::objective::{Penalty, Point, Problem};
+use super::objective::{Penalty, Point, Problem, Weights};
 use super::saga::{Local, pass};
 use super::task::Task;
 use super::{coordinate, newton};
@@ -194,7 +194,7 @@ impl<'a> Solver<'a> {
     fn solve(
         &self,
         problems: &[Problem],
-        starts: Vec<(Vec<f64>, Vec<f64>)>,
+        starts: Vec<Weights>,
         shares: &[f64],
         random: &mut ChaCha8Rng,
     ) -> Vec<State> {
@@ -260,8 +260,7 @@ impl<'a> Solver<'a> {
         let of: Vec<&Problem> = open.iter().map(|i| &problems[*i]).collect();
         let points: Vec<&Point> = open.iter().map(|i| &states[*i].point).collect();
         let (steps, passes) = newton::steps(&self.basis, &of, &points);
-        let mut left: Vec<(usize, (Vec<f64>, Vec<f64>))> =
-            open.iter().copied().zip(steps).collect();
+        let mut left: Vec<(usize, Weights)> = open.iter().copied().zip(steps).collect();
         for i in open {
             states[*i].n_iter += passes;
             states[*i].polish_steps += 1;
@@ -365,7 +364,7 @@ impl State {
         self.polishable && self.n_iter >= 2 * ROUND && self.promised > MOST_PROMISED
     }
 
-    fn moved(&self, (coef, intercept): &(Vec<f64>, Vec<f64>), length: f64) -> (Vec<f64>, Vec<f64>) {
+    fn moved(&self, (coef, intercept): &Weights, length: f64) -> Weights {
         let moved = |from: &[f64], step: &[f64]| {
             from.iter().zip(step).map(|(x, s)| x + length * s).collect()
         };
