@@ -14,3 +14,5 @@ pub mod train;
 mod dry_run;
 #[cfg(feature = "evaluate")]
 pub mod eval;
+#[cfg(all(feature = "train", feature = "evaluate"))]
+mod curves;

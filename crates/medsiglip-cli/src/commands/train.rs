@@ -13,6 +13,8 @@ use medsiglip::train::run::{Event, RunOptions, StepReport, train};
 use medsiglip::train::state;
 use medsiglip::train::validate::TaskResult;
 
+#[cfg(feature = "evaluate")]
+use super::curves;
 use super::dry_run;
 use crate::args::TrainArgs;
 use crate::messages::{self, Exit, Failure, Result};
@@ -64,6 +66,8 @@ pub fn run(args: &TrainArgs) -> Result<Exit> {
         }
         trained => {
             trained?;
+            #[cfg(feature = "evaluate")]
+            curves::draw(&places)?;
             messages::note(format_args!("wrote {}", places.model().display()));
             Ok(Exit::Done)
         }
