@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use self::rows::Rows;
 use super::{Embeddings, Provenance};
 use crate::{Error, Result};
@@ -67,7 +69,8 @@ fn names<'a>(asked: Option<&'a str>, known: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// What of two ids must be the same for them to be joined.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum IdMatch {
     /// All of them.
     #[default]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report::Method;
 use crate::dataset::{SourceConfig, SplitConfig};
+use crate::embedding::IdMatch;
 use crate::probe::{Penalty, default_cs};
 use crate::{Error, Result};
 
@@ -69,6 +70,9 @@ pub struct EncoderConfig {
     /// Tables of embeddings by the source that they are of, with the examples' ids.
     #[serde(default)]
     pub embeddings: BTreeMap<String, PathBuf>,
+    /// What of the tables' ids and the sources' must be the same.
+    #[serde(default)]
+    pub ids: IdMatch,
     /// Sources whose training side it has learned from, labels and all: a probe on them is flattered.
     #[serde(default)]
     pub trained_on: Vec<String>,
@@ -94,7 +98,8 @@ pub struct TaskConfig {
     /// The classes are in this order, so that a near miss is better than a far one: quadratic kappa.
     #[serde(default)]
     pub ordered: Vec<String>,
-    /// The column holds several values between `|`, each a finding of `classes`; what is not there is absent.
+    /// The column holds several values between `|`, each a finding of `classes`; what is not there is absent, and of
+    /// a picture with an empty cell nothing is known.
     #[serde(default)]
     pub multilabel: bool,
     /// For findings instead: the columns, each with 1 (present), 0 (absent) or nothing (unknown), and the finding's name.

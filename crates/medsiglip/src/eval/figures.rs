@@ -159,6 +159,23 @@ fn bars(task: &TaskReport, method: Method) -> Result<Option<Figure>> {
     .map(Some)
 }
 
+/// Curves over the steps of a training run.
+///
+/// # Errors
+/// `BAD_ARGUMENT` where they cannot be drawn.
+pub fn over_steps(name: &str, label: &str, curves: &[(String, Band)]) -> Result<Figure> {
+    let shown = curves.iter().map(|(name, band)| (name.as_str(), band));
+    let layout = |plots: &[Plot]| {
+        styled(plots)
+            .with_x_label("step")
+            .with_y_label(label)
+            .with_width(720.0)
+            .with_height(440.0)
+            .with_legend_position(LegendPosition::OutsideTopLeft)
+    };
+    bands(name, "", shown, None, layout)
+}
+
 /// Height of a bar, and how far its whiskers reach down and up.
 fn bar(measure: Option<&Measure>) -> (f64, (f64, f64)) {
     match measure.and_then(|measure| measure.estimate) {
@@ -174,7 +191,6 @@ fn bar(measure: Option<&Measure>) -> (f64, (f64, f64)) {
 fn bar_layout<'a>(plots: &[Plot], names: impl Iterator<Item = &'a str>, each: usize) -> Layout {
     let lengths: Vec<usize> = names.map(|name| name.chars().count()).collect();
     let width = (160 + lengths.len() * (40 + 40 * each)).clamp(480, 1500);
-    let room = width.saturating_sub(120) / lengths.len().max(1);
     let layout = styled(plots)
         .with_y_label("AUROC")
         .with_width(width as f64)
@@ -183,11 +199,16 @@ fn bar_layout<'a>(plots: &[Plot], names: impl Iterator<Item = &'a str>, each: us
         .with_y_axis_max(1.0)
         .with_legend_position(LegendPosition::OutsideTopLeft)
         .with_reference_line(ReferenceLine::horizontal(0.5).with_color(CHANCE));
-    // Names that would touch are turned.
-    match lengths.iter().any(|length| 7 * length > room) {
+    match touch(&lengths, width.saturating_sub(120)) {
         true => layout.with_x_tick_rotate(-35.0),
         false => layout,
     }
+}
+
+/// Whether names of these lengths would touch each other along an axis of so many pixels; then they are turned.
+fn touch(lengths: &[usize], pixels: usize) -> bool {
+    let room = pixels / lengths.len().max(1);
+    lengths.iter().any(|length| 7 * length > room)
 }
 
 /// The figures of one encoder and method.
@@ -341,7 +362,8 @@ fn confusion_matrix(
         .with_y_categories(reversed)
         .with_width(side + 160.0)
         .with_height(side);
-    if classes.len() > 3 {
+    let lengths: Vec<usize> = classes.iter().map(|class| class.chars().count()).collect();
+    if touch(&lengths, side as usize - 60) {
         layout = layout.with_x_tick_rotate(-40.0);
     }
     layout.show_colorbar = false;
@@ -431,9 +453,9 @@ fn embedding_map(task: &TaskReport, map: &Map) -> Result<Figure> {
     let layout = styled(&plots)
         .with_x_label(format!("first component ({first:.0} % of the variance)"))
         .with_y_label(format!("second component ({second:.0} %)"))
-        .with_width(620.0)
+        .with_width(760.0)
         .with_height(520.0)
-        .with_legend_position(LegendPosition::OutsideTopLeft);
+        .with_legend_position(LegendPosition::OutsideRightTop);
     let caption = format!(
         "{}: embeddings of {} in the plane of their two principal components.",
         task.name, map.encoder
@@ -471,7 +493,12 @@ fn figure(name: &str, caption: &str, plots: Vec<Plot>, layout: Layout) -> Result
         name: name.to_owned(),
         task: None,
         caption: caption.to_owned(),
-        svg: SvgBackend::new().render_scene(&scene),
+        // With a view box it scales where it is shown.
+        svg: SvgBackend::new().render_scene(&scene).replacen(
+            "<svg ",
+            &format!("<svg viewBox=\"0 0 {} {}\" ", scene.width, scene.height),
+            1,
+        ),
         png: png.map_err(|e| Error::BadArgument(format!("figure {name}: {e}")))?,
     })
 }

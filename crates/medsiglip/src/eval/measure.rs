@@ -19,6 +19,9 @@ const BAND_REPLICATES: usize = 500;
 /// Specificity, or sensitivity, at which the other is told.
 const OPERATING: f64 = 0.9;
 
+/// A measure of scores and what is positive.
+type OfScores = dyn Fn(&[f64], &[bool]) -> Result<Option<f64>> + Sync;
+
 /// The measured pictures of a task.
 pub struct Sample<'a> {
     truth: &'a Truth,
@@ -296,9 +299,7 @@ impl<'a> Sample<'a> {
             (None, true) => Some("all scores are the same".to_owned()),
             _ => missing.clone(),
         };
-        let add = |name: &str,
-                   of: &(dyn Fn(&[f64], &[bool]) -> Result<Option<f64>> + Sync)|
-         -> Result<Measure> {
+        let add = |name: &str, of: &OfScores| -> Result<Measure> {
             let samples = self.bootstrap.measure(|items| {
                 let (scores, positive) = pick(items);
                 of(&scores, &positive)

@@ -8,11 +8,14 @@
 pub mod config;
 pub mod truth;
 pub mod embed;
+mod prepared;
+mod encoded;
 pub mod measure;
 pub mod probe;
 pub mod plane;
 pub mod published;
 pub mod report;
+mod measuring;
 pub mod run;
 pub mod tables;
 pub mod figures;

@@ -18,6 +18,9 @@ use crate::probe::{
 /// The C of a probe that has too few pictures to choose by.
 const DEFAULT_C: f64 = 1.0;
 
+/// Passes of the solver for one C; with the largest C, classes that can be separated need more, and the report says so.
+const MAX_ITER: usize = 2000;
+
 /// What probes of a task learn from and are tuned on.
 pub struct Lesson<'a> {
     /// What is true.
@@ -92,7 +95,18 @@ impl Lesson<'_> {
                 self.config.normalize.to_string(),
             ),
             ("classes weigh the same", self.config.balanced.to_string()),
-            ("largest relative duality gap", format!("{gap:.1e}")),
+            (
+                "relative duality gap",
+                match learned
+                    .heads
+                    .iter()
+                    .flatten()
+                    .all(|head| head.fit.converged)
+                {
+                    true => format!("{gap:.1e}"),
+                    false => format!("{gap:.1e}: NOT CONVERGED in {MAX_ITER} passes"),
+                },
+            ),
         ];
         Ok((
             scores,
@@ -278,6 +292,8 @@ impl Lesson<'_> {
             settings: Settings {
                 penalty: self.config.penalty,
                 seed: self.seed,
+                max_iter: MAX_ITER,
+                accept_unconverged: true,
                 ..Settings::default()
             },
             ..Recipe::default()

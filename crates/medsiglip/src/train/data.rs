@@ -57,7 +57,7 @@ impl Data {
         };
         if let Some(truth) = &truth {
             divided.warnings.extend(truth.warnings.iter().cloned());
-            divided.leave_out(|source| truth.unknown(source).into_iter().collect());
+            divided.leave_out(|source| truth.unknown(source).collect());
         }
         let pools = divided.sources().iter().zip(&divided.sides);
         let pools = pools.zip(&divided.left_out);

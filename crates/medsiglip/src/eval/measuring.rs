@@ -1,0 +1,300 @@
+//! [`Measuring`]: one task by every encoder and method.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::config::EvalConfig;
+use super::embed::Rows;
+use super::encoded::Encoded;
+use super::measure::{Measured, Sample};
+use super::plane::principal_plane;
+use super::prepared::Prepared;
+use super::probe::Lesson;
+use super::published::published;
+use super::report::{Comparison, DataCurve, Map, Method, MethodReport, Stratum, TaskReport};
+use super::run::Prediction;
+use super::truth::Answers;
+use crate::dataset::{Divided, Example, Side};
+use crate::{Error, Result};
+
+/// Points of a map.
+const MAX_POINTS: usize = 5000;
+
+/// A task with the pictures that every encoder has embeddings of.
+pub(super) struct Measuring<'a> {
+    config: &'a EvalConfig,
+    task: &'a Prepared<'a>,
+    number: usize,
+    examples: &'a [Example],
+    encoders: Vec<(&'a Encoded, &'a Rows)>,
+    /// On the sides train, val and test.
+    places: [Vec<usize>; 3],
+    /// The group of every example of the source; one without is its own.
+    groups: Vec<usize>,
+}
+
+/// A method's scores on the measured pictures.
+struct Scored {
+    encoder: String,
+    method: Method,
+    settings: BTreeMap<String, String>,
+    scores: Vec<f64>,
+}
+
+impl<'a> Measuring<'a> {
+    /// Task `number`.
+    ///
+    /// # Errors
+    /// `BAD_CONFIG` where no encoder has embeddings of its source, or none has those of any measured picture.
+    pub fn new(
+        config: &'a EvalConfig,
+        task: &'a Prepared<'a>,
+        number: usize,
+        divided: &'a Divided,
+        encoders: &'a [Encoded],
+    ) -> Result<Self> {
+        let examples = &divided.sources()[task.source].examples;
+        let having = encoders
+            .iter()
+            .filter_map(|encoder| Some((encoder, encoder.rows(task.source)?)));
+        let having: Vec<(&Encoded, &Rows)> = having.collect();
+        let places = Side::ALL.map(|side| {
+            let mut places = task.on_side(divided, side);
+            places.retain(|place| having.iter().all(|(_, rows)| rows.has(*place)));
+            places
+        });
+        if having.is_empty() || places[2].is_empty() {
+            return Err(task
+                .config
+                .bad("no encoder has embeddings of its measured pictures"));
+        }
+        Ok(Self {
+            config,
+            task,
+            number,
+            encoders: having,
+            places,
+            groups: groups(examples),
+            examples,
+        })
+    }
+
+    fn measured(&self) -> &[usize] {
+        &self.places[2]
+    }
+
+    /// What was found, and every score behind it.
+    ///
+    /// # Errors
+    /// Those of its parts; `INTERRUPTED` where `stop` says so.
+    pub fn report(&self, stop: fn() -> bool) -> Result<(TaskReport, Vec<Prediction>)> {
+        let (task, truth) = (self.task.config, &self.task.truth);
+        let of_measured: Vec<usize> = self
+            .measured()
+            .iter()
+            .map(|place| self.groups[*place])
+            .collect();
+        let sample = Sample::new(
+            truth,
+            self.measured(),
+            &of_measured,
+            self.config.replicates,
+            self.config.seed,
+        )?;
+        let mut predictions = Vec::new();
+        let mut results: Vec<(MethodReport, Measured)> = Vec::new();
+        for scored in self.scores()? {
+            if stop() {
+                return Err(Error::Interrupted);
+            }
+            predictions.extend(self.predictions(&scored));
+            let mut measured = sample.measure(&scored.scores)?;
+            let report = MethodReport {
+                overall: std::mem::take(&mut measured.overall),
+                questions: std::mem::take(&mut measured.questions),
+                confusion: measured.confusion.take(),
+                strata: self.strata(&sample, &scored.scores)?,
+                encoder: scored.encoder,
+                method: scored.method,
+                settings: scored.settings,
+            };
+            results.push((report, measured));
+        }
+        let [train, val, test] = [0, 1, 2].map(|side| truth.counts(&self.places[side]));
+        let counts = train
+            .into_iter()
+            .zip(val)
+            .zip(test)
+            .map(|((train, val), test)| [train, val, test]);
+        let mut distinct = of_measured.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let report = TaskReport {
+            name: task.name.clone(),
+            source: task.source.clone(),
+            kind: truth.kind(),
+            classes: truth.classes.clone(),
+            positive: truth
+                .positive
+                .iter()
+                .map(|class| truth.classes[*class].clone())
+                .collect(),
+            counts: counts.collect(),
+            images: self.measured().len(),
+            groups: distinct.len(),
+            comparisons: comparisons(&sample, &results)?,
+            results: results.into_iter().map(|(report, _)| report).collect(),
+            data_curves: self.data_curves(&sample)?,
+            maps: self.maps()?,
+            published: task.published.as_deref().map(published).unwrap_or_default(),
+        };
+        Ok((report, predictions))
+    }
+
+    fn scores(&self) -> Result<Vec<Scored>> {
+        let mut all = Vec::new();
+        for (encoder, _) in &self.encoders {
+            let asked = self.task.config.zero_shot.as_ref();
+            if let Some((config, scores)) = asked.zip(encoder.zero_shot.get(&self.number)) {
+                let settings = [
+                    ("prompts", config.prompts.clone()),
+                    (
+                        "mean of prompts normalised again",
+                        config.renormalize.to_string(),
+                    ),
+                    ("temperature", format!("{:.3}", scores.temperature)),
+                ];
+                let of_place = self
+                    .measured()
+                    .iter()
+                    .flat_map(|place| &scores.of_place[place]);
+                all.push(Scored {
+                    encoder: encoder.facts.name.clone(),
+                    method: Method::ZeroShot,
+                    settings: settings.map(|(key, value)| (key.to_owned(), value)).into(),
+                    scores: of_place.copied().collect(),
+                });
+            }
+        }
+        for (encoder, rows) in &self.encoders {
+            if let Some(lesson) = self.lesson(rows) {
+                let (scores, settings) = lesson.scores(self.measured())?;
+                all.push(Scored {
+                    encoder: encoder.facts.name.clone(),
+                    method: Method::LinearProbe,
+                    settings,
+                    scores,
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    fn lesson<'b>(&'b self, rows: &'b Rows) -> Option<Lesson<'b>> {
+        Some(Lesson {
+            truth: &self.task.truth,
+            rows,
+            train: &self.places[0],
+            val: &self.places[1],
+            groups: &self.groups,
+            config: self.task.config.probe.as_ref()?,
+            seed: self.config.seed,
+        })
+    }
+
+    fn data_curves(&self, sample: &Sample) -> Result<Vec<DataCurve>> {
+        let mut curves = Vec::new();
+        for (encoder, rows) in &self.encoders {
+            if let (Some(config), Some(lesson)) = (&self.task.config.data_curve, self.lesson(rows))
+            {
+                curves.push(lesson.data_curve(
+                    &encoder.facts.name,
+                    config,
+                    sample,
+                    self.measured(),
+                )?);
+            }
+        }
+        Ok(curves)
+    }
+
+    fn strata(&self, sample: &Sample, scores: &[f64]) -> Result<Vec<Stratum>> {
+        let mut strata = Vec::new();
+        for column in &self.task.config.strata {
+            let value = |place: &usize| self.examples[*place].labels.get(column).cloned();
+            let values: Vec<_> = self.measured().iter().map(value).collect();
+            strata.extend(sample.strata(column, &values, scores)?);
+        }
+        Ok(strata)
+    }
+
+    fn predictions(&self, scored: &Scored) -> Vec<Prediction> {
+        let truth = &self.task.truth;
+        let rows = scored.scores.chunks_exact(truth.classes.len());
+        let of_row = |(place, row): (&usize, &[f64])| -> Vec<Prediction> {
+            let classes = truth.classes.iter().zip(row).enumerate();
+            let one = |(class, (name, score)): (usize, (&String, &f64))| Prediction {
+                task: self.task.config.name.clone(),
+                encoder: scored.encoder.clone(),
+                method: scored.method,
+                id: self.examples[*place].id.clone(),
+                class: name.clone(),
+                score: *score,
+                truth: match &truth.of {
+                    Answers::Classes(of) => of[*place].map(|of| of == class),
+                    Answers::Findings(of) => of[*place][class],
+                },
+            };
+            classes.map(one).collect()
+        };
+        self.measured().iter().zip(rows).flat_map(of_row).collect()
+    }
+
+    /// Of classes: a picture may have several findings, and a point one colour.
+    fn maps(&self) -> Result<Vec<Map>> {
+        let Answers::Classes(classes) = &self.task.truth.of else {
+            return Ok(Vec::new());
+        };
+        let step = self.measured().len().div_ceil(MAX_POINTS);
+        let shown: Vec<usize> = self.measured().iter().copied().step_by(step).collect();
+        let map = |(encoder, rows): &(&Encoded, &Rows)| {
+            let rows = rows.select(&shown)?.normalized();
+            let (points, variance) = principal_plane(rows.data(), rows.dim());
+            let points = points.iter().zip(&shown);
+            let points = points.filter_map(|([x, y], place)| Some((*x, *y, classes[*place]?)));
+            Ok(Map {
+                encoder: encoder.facts.name.clone(),
+                variance,
+                points: points.collect(),
+            })
+        };
+        self.encoders.iter().map(map).collect()
+    }
+}
+
+fn comparisons(sample: &Sample, results: &[(MethodReport, Measured)]) -> Result<Vec<Comparison>> {
+    let mut all = Vec::new();
+    for (first, (a, of_a)) in results.iter().enumerate() {
+        for (b, of_b) in results
+            .iter()
+            .skip(first + 1)
+            .filter(|(b, _)| b.method == a.method)
+        {
+            all.extend(sample.compare(a.method, (&a.encoder, of_a), (&b.encoder, of_b))?);
+        }
+    }
+    Ok(all)
+}
+
+fn groups(examples: &[Example]) -> Vec<usize> {
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    let mut next = 0..;
+    let mut new = || next.next().expect("without end");
+    let mut all = Vec::with_capacity(examples.len());
+    for example in examples {
+        all.push(match &example.group {
+            Some(group) => *numbers.entry(group).or_insert_with(&mut new),
+            None => new(),
+        });
+    }
+    all
+}
