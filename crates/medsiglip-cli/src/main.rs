@@ -46,6 +46,8 @@ fn dispatch(cli: Cli) -> messages::Result<Exit> {
         Command::Train(args) => commands::train::run(&args),
         #[cfg(feature = "evaluate")]
         Command::Eval(args) => commands::eval::run(&args),
+        #[cfg(feature = "evaluate")]
+        Command::Probe(args) => commands::probe::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }

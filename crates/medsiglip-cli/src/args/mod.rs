@@ -1,6 +1,8 @@
 //! The command line: every flag, with one name in every command that has it.
 
 mod dicom;
+#[cfg(feature = "evaluate")]
+mod probe;
 mod slides;
 
 use std::env::consts::{ARCH, OS};
@@ -22,6 +24,8 @@ use medsiglip::{LoadOptions, Model};
 use crate::messages::{self, Exit};
 use crate::progress;
 pub use dicom::{DicomArgs, DisplayArgs};
+#[cfg(feature = "evaluate")]
+pub use probe::{ProbeArgs, ProbeCommand, ProbeEvalArgs, ProbeFitArgs, ProbePredictArgs};
 pub use slides::{SlideScoresArgs, TileArgs};
 
 #[cfg(debug_assertions)]
@@ -64,6 +68,8 @@ pub enum Command {
     Train(TrainArgs),
     #[cfg(feature = "evaluate")]
     Eval(EvalArgs),
+    #[cfg(feature = "evaluate")]
+    Probe(ProbeArgs),
     Bench(BenchArgs),
     Completions(CompletionsArgs),
 }

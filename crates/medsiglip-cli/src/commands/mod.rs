@@ -14,5 +14,7 @@ pub mod train;
 mod dry_run;
 #[cfg(feature = "evaluate")]
 pub mod eval;
+#[cfg(feature = "evaluate")]
+pub mod probe;
 #[cfg(all(feature = "train", feature = "evaluate"))]
 mod curves;

@@ -39,6 +39,8 @@
 mod basis;
 mod coordinate;
 mod features;
+#[cfg(feature = "data")]
+mod labels;
 mod newton;
 mod objective;
 mod saga;
@@ -49,6 +51,8 @@ mod splits;
 mod task;
 
 pub use features::{Features, Scaler};
+#[cfg(feature = "data")]
+pub use labels::{LabelColumns, Labelled, Labels, Learned, Learning};
 pub use objective::Penalty;
 pub use saved::{FitNote, Head, Kind, Probe};
 pub use select::{Choice, Fitted, Recipe, Score};
