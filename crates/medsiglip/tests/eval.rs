@@ -153,6 +153,15 @@ fn a_good_encoder_is_told_from_noise_on_the_same_pictures() {
         assert!((picture.iter().map(|p| p.score).sum::<f64>() - 1.0).abs() < 1e-9);
         assert_eq!(picture.iter().filter(|p| p.truth == Some(true)).count(), 1);
     }
+    let named = |name: &str| {
+        let good = task.results.iter().find(|r| r.encoder == "good").unwrap();
+        let measure = good.overall.iter().find(|m| m.name == name).unwrap();
+        measure
+            .estimate
+            .unwrap_or_else(|| panic!("{measure:?}"))
+            .value
+    };
+    assert!(named("accuracy") > 0.9 && named("Cohen's kappa") > 0.85 && named("macro F1") > 0.9);
     let all = &task.comparisons[0];
     let difference = all.difference.unwrap();
     assert!(
@@ -193,7 +202,12 @@ fn the_same_configuration_gives_the_same_report_and_a_folder_with_all_of_it() {
     let (report, predictions, _) = lab.run(KINDS).unwrap();
     assert_eq!(report, lab.run(KINDS).unwrap().0);
     let folder = lab.path("report");
-    fs::create_dir(&folder).unwrap();
+    fs::create_dir_all(folder.join("figures")).unwrap();
+    fs::write(folder.join("figures/mine.svg"), "mine").unwrap();
+    let refused = write(&report, &predictions, &folder).unwrap_err();
+    assert_eq!(refused.code(), "BAD_ARGUMENT");
+    assert!(folder.join("figures/mine.svg").exists());
+    fs::remove_dir_all(folder.join("figures")).unwrap();
     write(&report, &predictions, &folder).unwrap();
     write(&report, &predictions, &folder).unwrap();
     let read: Report =
@@ -275,7 +289,7 @@ fn what_tables_lack_is_left_out_for_all_and_what_is_wrong_in_them_is_told() {
     assert!(
         warnings
             .iter()
-            .any(|w| w.contains("encoder noise: no embeddings of 10 of 60 pictures")),
+            .any(|w| w.contains("noise has no embeddings of 10 of 60 pictures")),
         "{warnings:?}"
     );
     assert!(report.tasks[0].images < 24);

@@ -10,7 +10,8 @@ use medsiglip::Error;
 use medsiglip::eval::config::EvalConfig;
 use medsiglip::eval::report::Report;
 use medsiglip::eval::run::{EvalOptions, Event, evaluate};
-use medsiglip::eval::{tables, write::write};
+use medsiglip::eval::tables;
+use medsiglip::eval::write::{check, write};
 
 use crate::args::EvalArgs;
 use crate::batches;
@@ -25,6 +26,7 @@ pub fn run(args: &EvalArgs) -> Result<Exit> {
         Path::new("reports").join(name)
     });
     fs::create_dir_all(&output).map_err(|e| Failure::io("create", &output, e))?;
+    check(&output)?;
     let kept: PathBuf = output.join("embeddings");
     let options = EvalOptions {
         base: args.config.parent().unwrap_or(Path::new("")),

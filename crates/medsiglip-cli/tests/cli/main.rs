@@ -17,3 +17,5 @@ mod inspect;
 mod bench;
 #[cfg(feature = "train")]
 mod train;
+#[cfg(feature = "evaluate")]
+mod evaluate;

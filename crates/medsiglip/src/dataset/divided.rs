@@ -58,10 +58,12 @@ pub struct Divided {
     pub pictures: Arc<Pictures>,
     /// The side of every example.
     pub sides: Vec<Vec<Side>>,
-    /// Examples of each source that are not learned from although they are on the training side.
+    /// Examples of each source that nothing is learned from, although they are on the side train or val.
     pub left_out: Vec<HashSet<usize>>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// The same in counts, without the name of any picture.
+    pub summary: Vec<String>,
     /// SHA-256 over what is on which side.
     pub fingerprint: String,
 }
@@ -97,6 +99,7 @@ impl Divided {
             warnings.extend(split_warnings(source, &divided));
             sides.push(divided);
         }
+        let summary = leaks.summary(sources, &sides, policy);
         warnings.extend(leaks.warnings(sources, &sides, policy));
         let left_out: Vec<_> = (0..sources.len())
             .map(|number| leaks.left_out(number, policy, &sides))
@@ -107,6 +110,7 @@ impl Divided {
             sides,
             left_out,
             warnings,
+            summary,
         })
     }
 

@@ -306,8 +306,8 @@ impl LeakReport {
         pairs
     }
 
-    /// Places of one source's training side that are not trained on under `policy`: see [`Duplicates`]. `sides` holds those
-    /// of all sources.
+    /// Places of one source's sides train and val that nothing is learned from under `policy`: see [`Duplicates`]. `sides`
+    /// holds those of all sources.
     pub fn left_out(
         &self,
         source: usize,
@@ -320,11 +320,21 @@ impl LeakReport {
             Duplicates::DropConflicts => cluster.crosses(sides) || !cluster.conflicts.is_empty(),
         };
         let clusters = self.clusters.iter().filter(is_left_out);
-        let members = clusters.flat_map(|cluster| &cluster.members);
-        members
-            .filter(|(s, place)| *s == source && sides[source][*place] == Side::Train)
-            .map(|(_, place)| *place)
-            .collect()
+        let of_cluster = |cluster: &Cluster| -> Vec<usize> {
+            let side = |(s, place): &(usize, usize)| sides[*s][*place];
+            let is_tested = cluster
+                .members
+                .iter()
+                .any(|member| side(member) == Side::Test);
+            let own = cluster.members.iter().filter(|(s, _)| *s == source);
+            let own = own.filter(|member| match side(member) {
+                Side::Train => true,
+                Side::Val => is_tested,
+                Side::Test => false,
+            });
+            own.map(|(_, place)| *place).collect()
+        };
+        clusters.flat_map(of_cluster).collect()
     }
 
     /// What a person should know before training: what is there more than once, what is left out under `policy`, the first
@@ -336,18 +346,7 @@ impl LeakReport {
         sides: &[Vec<Side>],
         policy: Duplicates,
     ) -> Vec<String> {
-        let mut lines = Vec::new();
-        let (crossing, all) = (self.crossing(sides).count(), self.clusters.len());
-        let conflicting = self.conflicting().count();
-        if all > 0 {
-            let left_out: usize = (0..sources.len())
-                .map(|source| self.left_out(source, policy, sides).len())
-                .sum();
-            lines.push(format!(
-                "{all} pictures are there more than once, {conflicting} of them with labels that contradict each other, \
-                 {crossing} on more than one side of the split; {left_out} examples are left out of training for it"
-            ));
-        }
+        let mut lines = self.summary(sources, sides, policy);
         for (source, skipped) in sources.iter().zip(&self.skipped) {
             if skipped.total() > 0 {
                 lines.push(format!(
@@ -366,6 +365,32 @@ impl LeakReport {
             let (columns, members) = (cluster.conflicts.join(", "), cluster.told(sources, sides));
             lines.push(format!(
                 "one picture with labels that contradict each other ({columns}): {members}"
+            ));
+        }
+        lines
+    }
+
+    /// The counts among [`warnings`](Self::warnings), which name no picture.
+    pub fn summary(
+        &self,
+        sources: &[Source],
+        sides: &[Vec<Side>],
+        policy: Duplicates,
+    ) -> Vec<String> {
+        let mut lines = Vec::new();
+        let (crossing, all) = (self.crossing(sides).count(), self.clusters.len());
+        let conflicting = self.conflicting().count();
+        if all > 0 {
+            let in_training = |source: usize| {
+                let left_out = self.left_out(source, policy, sides).into_iter();
+                left_out
+                    .filter(|place| sides[source][*place] == Side::Train)
+                    .count()
+            };
+            let left_out: usize = (0..sources.len()).map(in_training).sum();
+            lines.push(format!(
+                "{all} pictures are there more than once, {conflicting} of them with labels that contradict each other, \
+                 {crossing} on more than one side of the split; {left_out} examples are left out of training for it"
             ));
         }
         lines.extend(groups_on_two_sides(sources, sides));

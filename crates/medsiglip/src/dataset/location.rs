@@ -64,6 +64,16 @@ impl Location {
         Error::BadImage(format!("the decoder failed on this file: {place}"))
     }
 
+    /// The file that holds it, perhaps among others.
+    pub fn file(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Cell { column, .. } => column.path(),
+            Self::Member { shard, .. } => shard,
+            Self::Slice { array, .. } => array.path(),
+        }
+    }
+
     /// The place for messages: the file, with the row or the byte.
     pub fn place(&self) -> String {
         match self {

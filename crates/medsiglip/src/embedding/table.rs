@@ -198,12 +198,25 @@ impl EmbeddingTable {
     /// The embeddings of `ids`, in their order; an id may be asked for more than once.
     ///
     /// # Errors
-    /// `BAD_ARGUMENT` where none of them is there, or an id that is asked for has several rows by `matching`.
+    /// `BAD_ARGUMENT` where none of them is there, an id that is asked for has several rows by `matching`, or two that are asked
+    /// for have one.
     pub fn join<S: AsRef<str>>(&self, ids: &[S], matching: IdMatch) -> Result<Joined> {
         let mut rows: HashMap<&str, Option<usize>> = HashMap::new();
         for (row, id) in self.ids.iter().enumerate() {
             let known = rows.entry(matching.key(id));
             known.and_modify(|row| *row = None).or_insert(Some(row));
+        }
+        let mut asked: HashMap<&str, &str> = HashMap::new();
+        for (place, id) in ids.iter().enumerate() {
+            let first = asked
+                .entry(matching.key(id.as_ref()))
+                .or_insert(id.as_ref());
+            if *first != id.as_ref() {
+                return Err(Error::BadArgument(format!(
+                    "embeddings: id {} of those asked for has the name of another one before it; join by the whole id",
+                    place + 1
+                )));
+            }
         }
         let mut used = vec![false; self.ids.len()];
         let (mut found, mut missing, mut data) = (Vec::new(), Vec::new(), Vec::new());

@@ -67,7 +67,8 @@ impl Rows {
 struct Header {
     dim: usize,
     provenance: Provenance,
-    /// SHA-256 over the ids of all examples of the source, in their order.
+    /// SHA-256 over the source's name, and all its examples in their order: their ids, where they lie, and size and time of
+    /// the files.
     examples: String,
 }
 
@@ -89,7 +90,7 @@ pub fn embed(
     let header = Header {
         dim: model.config().vision.hidden_size,
         provenance: model.provenance(false)?,
-        examples: ids(divided, source),
+        examples: examples(divided, source),
     };
     let (mut file, mut rows) = open(kept, &header, divided.sources()[source].examples.len())?;
     let failed = |e| Error::io("write", kept, e);
@@ -162,11 +163,24 @@ fn append(path: &Path, whole: u64) -> Result<File> {
     cut.map_err(|e| Error::io("write", path, e))
 }
 
-fn ids(divided: &Divided, source: usize) -> String {
+fn examples(divided: &Divided, source: usize) -> String {
+    let source = &divided.sources()[source];
     let mut hasher = Sha256::new();
-    for example in &divided.sources()[source].examples {
-        hasher.update((example.id.len() as u64).to_le_bytes());
-        hasher.update(&example.id);
+    let mut stamps: HashMap<&Path, String> = HashMap::new();
+    let mut add = |text: &str| {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    };
+    add(&source.config.name);
+    for example in &source.examples {
+        let file = example.picture.file();
+        let stamp = stamps.entry(file).or_insert_with(|| {
+            let metadata = std::fs::metadata(file).ok();
+            format!("{:?}", metadata.map(|m| (m.len(), m.modified().ok())))
+        });
+        add(&example.id);
+        add(&example.picture.place());
+        add(stamp);
     }
     let digest = hasher.finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -16,9 +16,6 @@ use crate::model::{LoadOptions, Model};
 use crate::zero_shot::{PromptSet, ZeroShot, ZeroShotOptions};
 use crate::{Error, Result};
 
-/// Ids that are told of those that a table lacks.
-const MAX_TOLD: usize = 3;
-
 /// What an encoder makes of the pictures of all tasks.
 pub(super) struct Encoded {
     /// What is told of it.
@@ -27,6 +24,8 @@ pub(super) struct Encoded {
     rows: Vec<Option<Rows>>,
     /// Scores by task.
     pub zero_shot: HashMap<usize, ZeroShotScores>,
+    /// What a reader must know of it.
+    pub notes: Vec<String>,
 }
 
 /// Zero-shot scores of a task.
@@ -80,7 +79,8 @@ impl Encoded {
             let what = format!("{}: pictures of {}", config.name, source.config.name);
             let of = places.len();
             tell(&Event::Begins { what, of })?;
-            let name = file_name(&[&config.name, &source.config.name]);
+            // Other names may be the same in letters, digits and dashes.
+            let name = file_name(&[&config.name, &source.config.name, &number.to_string()]);
             let kept = options.kept.join(name).with_extension("bin");
             let mut done = |count| {
                 if (options.stop)() {
@@ -101,6 +101,7 @@ impl Encoded {
             },
             rows,
             zero_shot: HashMap::new(),
+            notes: Vec::new(),
         };
         for (number, task) in tasks.iter().enumerate() {
             let prompts = task
@@ -128,7 +129,7 @@ impl Encoded {
             provenance: None,
             trained_on: config.trained_on.clone(),
         };
-        let mut rows = Vec::new();
+        let (mut rows, mut notes) = (Vec::new(), Vec::new());
         for (number, source) in divided.sources().iter().enumerate() {
             let Some(path) = config.embeddings.get(&source.config.name) else {
                 rows.push(None);
@@ -136,31 +137,25 @@ impl Encoded {
             };
             let table = EmbeddingTable::read(options.base.join(path), &TableOptions::default())?;
             let places = needed(number, tasks, divided);
+            if places.is_empty() {
+                rows.push(None);
+                continue;
+            }
             let ids: Vec<&str> = places
                 .iter()
                 .map(|place| source.examples[*place].id.as_str())
                 .collect();
             let joined = table.join(&ids, config.ids)?;
             if !joined.missing.is_empty() {
-                let first: Vec<&str> = joined
-                    .missing
-                    .iter()
-                    .take(MAX_TOLD)
-                    .map(|at| ids[*at])
-                    .collect();
-                tell(&Event::Warning(format!(
-                    "encoder {}: no embeddings of {} of {} pictures of source {}, which are left out for all encoders: {}{}",
+                let note = format!(
+                    "{} has no embeddings of {} of {} pictures of {}: they are left out for all encoders.",
                     config.name,
                     joined.missing.len(),
                     ids.len(),
                     source.config.name,
-                    first.join(", "),
-                    if joined.missing.len() > MAX_TOLD {
-                        ", ..."
-                    } else {
-                        ""
-                    }
-                )))?;
+                );
+                tell(&Event::Warning(note.clone()))?;
+                notes.push(note);
             }
             let mut own = Rows::new(joined.embeddings.dim());
             for (at, row) in joined.found.iter().zip(joined.embeddings.rows()) {
@@ -174,6 +169,7 @@ impl Encoded {
             facts,
             rows,
             zero_shot: HashMap::new(),
+            notes,
         })
     }
 

@@ -98,8 +98,7 @@ fn summary(report: &Report) -> Result<Option<Figure>> {
     )];
     let names = report.tasks.iter().map(|task| task.name.as_str());
     let layout = bar_layout(&plots, names, series.len());
-    let caption =
-        "Every task at a glance: its first measure with 95 % intervals. The line is chance.";
+    let caption = "Every task at a glance: its first measure with 95 % intervals; where there is no bar, there is no value. The line is chance.";
     figure("summary", caption, plots, layout).map(Some)
 }
 
@@ -228,6 +227,10 @@ fn of_result(task: &TaskReport, result: &MethodReport) -> Result<Vec<Figure>> {
         .filter(|q| !q.roc.x.is_empty())
         .take(MAX_CURVES)
         .collect();
+    let few = match result.questions.len() > shown.len() {
+        true => format!(" ({} of {} questions)", shown.len(), result.questions.len()),
+        false => String::new(),
+    };
     let mut all = Vec::new();
     if !shown.is_empty() {
         let curves = shown.iter().map(|q| (q.name.as_str(), &q.roc));
@@ -238,7 +241,9 @@ fn of_result(task: &TaskReport, result: &MethodReport) -> Result<Vec<Figure>> {
                 .with_legend_position(LegendPosition::InsideBottomRight)
         };
         let diagonal = Some([(0.0, 0.0), (1.0, 1.0)]);
-        let caption = said("receiver operating characteristic with 95 % bands.");
+        let caption = said(&format!(
+            "receiver operating characteristic with 95 % bands{few}."
+        ));
         all.push(bands(&named("roc"), &caption, curves, diagonal, layout)?);
         let curves = shown.iter().map(|q| (q.name.as_str(), &q.precision_recall));
         let layout = |plots: &[Plot]| {
@@ -247,7 +252,7 @@ fn of_result(task: &TaskReport, result: &MethodReport) -> Result<Vec<Figure>> {
                 .with_y_label("precision")
                 .with_legend_position(LegendPosition::InsideBottomLeft)
         };
-        let caption = said("precision and recall with 95 % bands.");
+        let caption = said(&format!("precision and recall with 95 % bands{few}."));
         all.push(bands(&named("pr"), &caption, curves, None, layout)?);
         all.push(reliability(
             &named("reliability"),

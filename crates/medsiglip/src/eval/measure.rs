@@ -43,6 +43,8 @@ pub struct Measured {
     scores: Vec<Vec<f64>>,
     samples: Vec<RankingSamples>,
     first: Samples,
+    /// Why a question has no area.
+    why: Vec<Option<String>>,
 }
 
 impl<'a> Sample<'a> {
@@ -78,6 +80,19 @@ impl<'a> Sample<'a> {
             .iter()
             .map(|place| self.truth.answer(asked, *place));
         answers.collect()
+    }
+
+    /// Where all pictures with an answer have the same score, there is an area, of a half, and nothing in it.
+    fn constant(&self, asked: &Asked, scores: &[f64]) -> Option<String> {
+        let answers = self.answers(asked);
+        let mut known = scores
+            .iter()
+            .zip(&answers)
+            .filter_map(|(s, answer)| answer.map(|_| s));
+        let first = known.next();
+        known
+            .all(|score| Some(score) == first)
+            .then(|| "all scores are the same".to_owned())
     }
 
     /// The class of every picture, for classes.
@@ -122,7 +137,12 @@ impl<'a> Sample<'a> {
             )?);
         }
         let mut overall = Vec::new();
-        let first = self.areas(&asked, &questions, &samples, &mut overall)?;
+        let pairs = questions.iter().zip(&columns);
+        let why = pairs.zip(&asked).map(|((question, column), asked)| {
+            no_area(question).or_else(|| self.constant(asked, column))
+        });
+        let why: Vec<Option<String>> = why.collect();
+        let first = self.areas(&asked, &why, &samples, &mut overall)?;
         let mut confusion = None;
         if let Some(labels) = self.labels() {
             self.of_classes(&labels, scores, &mut overall)?;
@@ -141,6 +161,7 @@ impl<'a> Sample<'a> {
             scores: columns,
             samples,
             first,
+            why,
         })
     }
 
@@ -157,17 +178,20 @@ impl<'a> Sample<'a> {
         };
         let area = |asked: &Asked| -> Result<Option<f64>> {
             let column = column(asked, scores, classes);
+            if self.constant(asked, &column).is_some() {
+                return Ok(None);
+            }
             Ok(Ranking::labelled(&column, &self.answers(asked))?.roc_auc())
         };
         let areas: Option<Vec<f64>> = quoted.iter().map(area).collect::<Result<_>>()?;
         Ok(areas.map(|areas| areas.iter().sum::<f64>() / areas.len() as f64))
     }
 
-    /// The areas of the task as a whole, the one to quote first.
+    /// The areas of the task as a whole, the one to quote first; `why` a question has none.
     fn areas(
         &self,
         asked: &[Asked],
-        questions: &[Question],
+        why: &[Option<String>],
         samples: &[RankingSamples],
         overall: &mut Vec<Measure>,
     ) -> Result<Samples> {
@@ -175,21 +199,18 @@ impl<'a> Sample<'a> {
         let single = usize::from(together)..asked.len();
         let mut means = Vec::new();
         if together {
-            overall.push(measure(
-                "AUROC",
-                &samples[0].roc_auc,
-                no_area(&questions[0]),
-            )?);
+            overall.push(measure("AUROC", &samples[0].roc_auc, why[0].clone())?);
             overall.push(measure(
                 "average precision",
                 &samples[0].average_precision,
-                no_area(&questions[0]),
+                why[0].clone(),
             )?);
         }
         if !single.is_empty() {
-            let missing = questions[single.clone()]
-                .iter()
-                .find_map(|q| no_area(q).map(|why| format!("{}: {why}", q.name)));
+            let named = asked[single.clone()].iter().zip(&why[single.clone()]);
+            let named =
+                named.filter_map(|(asked, why)| Some(format!("{}: {}", asked.name, why.as_ref()?)));
+            let missing = named.into_iter().next();
             let of: Vec<&Samples> = samples[single.clone()].iter().map(|s| &s.roc_auc).collect();
             let mean = Samples::mean(&of)?;
             overall.push(measure("macro AUROC", &mean, missing.clone())?);
@@ -231,7 +252,7 @@ impl<'a> Sample<'a> {
                     classes,
                 )?))
             })?;
-            overall.push(measure(name, &samples, Some("a class is missing".into()))?);
+            overall.push(measure(name, &samples, None)?);
             Ok(())
         };
         add("accuracy", &ConfusionMatrix::accuracy)?;
@@ -294,11 +315,7 @@ impl<'a> Sample<'a> {
             reliability: Vec::new(),
         };
         let missing = no_area(&question);
-        let constant = of_known.windows(2).all(|pair| pair[0] == pair[1]);
-        let note = match (&missing, constant) {
-            (None, true) => Some("all scores are the same".to_owned()),
-            _ => missing.clone(),
-        };
+        let note = missing.clone().or_else(|| self.constant(asked, scores));
         let add = |name: &str, of: &OfScores| -> Result<Measure> {
             let samples = self.bootstrap.measure(|items| {
                 let (scores, positive) = pick(items);
@@ -438,6 +455,9 @@ impl<'a> Sample<'a> {
             let pick = |measured: &Measured| -> Vec<f64> {
                 known.iter().map(|i| measured.scores[number][*i]).collect()
             };
+            if a.1.why[number].is_some() || b.1.why[number].is_some() {
+                continue;
+            }
             let difference = a.1.samples[number]
                 .roc_auc
                 .minus(&b.1.samples[number].roc_auc)?;
@@ -457,7 +477,7 @@ impl<'a> Sample<'a> {
         for comparison in &mut comparisons {
             comparison.p_holm = comparison.p.and_then(|_| corrected.next());
         }
-        if comparisons.len() > 1 && self.truth.positive.is_empty() {
+        if comparisons.len() == asked.len() && asked.len() > 1 && self.truth.positive.is_empty() {
             let difference = a.1.first.minus(&b.1.first)?;
             comparisons.insert(
                 0,

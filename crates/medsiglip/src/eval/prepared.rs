@@ -56,7 +56,9 @@ impl<'a> Prepared<'a> {
             Side::Train => divided.to_learn(self.source),
             side => divided.on_side(self.source, side),
         };
-        places.retain(|place| self.truth.is_known(*place));
+        let left_out = &divided.left_out[self.source];
+        let copy = |place: &usize| side == Side::Val && left_out.contains(place);
+        places.retain(|place| self.truth.is_known(*place) && !copy(place));
         places
     }
 

@@ -9,11 +9,11 @@ use super::embed::Rows;
 use super::measure::Sample;
 use super::report::{DataCurve, DataPoint};
 use super::truth::{Answers, Truth};
-use crate::Result;
 use crate::metrics::Estimate;
 use crate::probe::{
     ClassWeight, Features, Head, Kind, Probe, Recipe, Settings, Split, Task, folds, subsets,
 };
+use crate::{Error, Result};
 
 /// The C of a probe that has too few pictures to choose by.
 const DEFAULT_C: f64 = 1.0;
@@ -262,10 +262,12 @@ impl Lesson<'_> {
         let task = [task.class_weight(&weight)?];
         let chosen = match splits.is_empty() {
             true => None,
-            false => recipe
-                .choose(&features, &task, &splits)?
-                .first()
-                .map(|choice| choice.c),
+            false => match recipe.choose(&features, &task, &splits) {
+                Ok(choices) => choices.first().map(|choice| choice.c),
+                // Groups may leave a fold without a class.
+                Err(Error::BadArgument(_)) => None,
+                Err(e) => return Err(e),
+            },
         };
         let items: Vec<usize> = (0..own).collect();
         let fitted = recipe.fit(&features, &task, &items, &[chosen.unwrap_or(DEFAULT_C)])?;
@@ -304,7 +306,11 @@ impl Lesson<'_> {
     fn predict(&self, learned: &Learned, places: &[usize]) -> Result<Vec<f64>> {
         let embeddings = self.rows.select(places)?;
         let classes = self.truth.classes.len();
-        let mut scores = vec![1.0 / classes as f64; places.len() * classes];
+        let share = match &self.truth.of {
+            Answers::Classes(_) => 1.0 / classes as f64,
+            Answers::Findings(_) => 0.5,
+        };
+        let mut scores = vec![share; places.len() * classes];
         for (number, head) in learned.heads.iter().enumerate() {
             let Some(head) = head else { continue };
             let probe = Probe {

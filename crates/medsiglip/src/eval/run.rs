@@ -137,7 +137,7 @@ pub fn evaluate(
             .iter()
             .map(|encoder| encoder.facts.clone())
             .collect(),
-        caveats: caveats(config, &divided, &reports),
+        caveats: caveats(config, &divided, &encoders, &reports),
         tasks: reports,
     };
     Ok((report, predictions))
@@ -158,7 +158,12 @@ fn groups_on_sides(divided: &Divided, source: usize) -> Option<[usize; 3]> {
 }
 
 /// What a reader must know, from the configuration and from what was found.
-fn caveats(config: &EvalConfig, divided: &Divided, tasks: &[TaskReport]) -> Vec<String> {
+fn caveats(
+    config: &EvalConfig,
+    divided: &Divided,
+    encoders: &[Encoded],
+    tasks: &[TaskReport],
+) -> Vec<String> {
     let mut lines = config.caveats.clone();
     for encoder in &config.encoders {
         let probed = |source: &&String| {
@@ -169,8 +174,8 @@ fn caveats(config: &EvalConfig, divided: &Divided, tasks: &[TaskReport]) -> Vec<
         };
         for source in encoder.trained_on.iter().filter(probed) {
             lines.push(format!(
-                "{} has learned from the training side of {source} before: a probe on it is flattered, and so is one that chooses its \
-                 settings there.",
+                "{} has learned from the training side of {source} before, as the configuration says; whether that split is this one was \
+                 not compared. A probe on it is flattered.",
                 encoder.name
             ));
         }
@@ -189,7 +194,12 @@ fn caveats(config: &EvalConfig, divided: &Divided, tasks: &[TaskReport]) -> Vec<
             task.name, task.images
         ));
     }
-    lines.extend(divided.warnings.iter().chain(&divided.skipped()).cloned());
+    lines.extend(
+        encoders
+            .iter()
+            .flat_map(|encoder| encoder.notes.iter().cloned()),
+    );
+    lines.extend(divided.summary.iter().cloned());
     lines
 }
 

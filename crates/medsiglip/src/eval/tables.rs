@@ -205,7 +205,10 @@ fn comparisons(all: &[Comparison]) -> Table {
         "p",
         "p (Holm)",
     ];
-    let mut table = Table::new("Two encoders on the same pictures", &header);
+    let mut table = Table::new(
+        "Two encoders on the same pictures: p by DeLong's test, or by the paired bootstrap where patients have several pictures; Holm's correction over the questions of these two",
+        &header,
+    );
     let number = |p: Option<f64>| {
         p.map_or(NONE.to_owned(), |p| match p < 0.001 {
             true => "< 0.001".into(),

@@ -153,6 +153,9 @@ fn of_classes(task: &TaskConfig, column: &str, examples: &[Example]) -> Result<T
         }
     }
     let mut positive: Vec<usize> = positive.collect::<Result<_>>()?;
+    if positive.iter().collect::<BTreeSet<_>>().len() < positive.len() {
+        return Err(task.bad("positive: expected every class once"));
+    }
     if positive.len() == classes.len() {
         return Err(task.bad("positive: expected some of its classes, not all"));
     }
@@ -175,14 +178,18 @@ fn of_lists(task: &TaskConfig, column: &str, examples: &[Example]) -> Result<Tru
             task.bad("multilabel: expected classes, the findings by the values of the column")
         );
     }
+    let names: BTreeSet<&String> = task.classes.values().collect();
     let row = |example: &Example| {
         let cell = example.labels.get(column);
-        let is_there =
-            |value: &String| cell.map(|cell| cell.split('|').any(|one| one.trim() == value));
-        task.classes.keys().map(is_there).collect::<Vec<_>>()
+        // Several values may be one finding.
+        let is_there = |name: &&String| {
+            let is_it = |value: &str| task.classes.get(value) == Some(*name);
+            cell.map(|cell| cell.split('|').any(|one| is_it(one.trim())))
+        };
+        names.iter().map(is_there).collect::<Vec<_>>()
     };
     let rows: Vec<_> = examples.iter().map(row).collect();
-    for (finding, name) in task.classes.values().enumerate() {
+    for (finding, name) in names.iter().enumerate() {
         if !rows.iter().any(|row| row[finding] == Some(true)) {
             return Err(task.bad(&format!(
                 "no example has the finding {name} in the column {column}"
@@ -190,7 +197,7 @@ fn of_lists(task: &TaskConfig, column: &str, examples: &[Example]) -> Result<Tru
         }
     }
     Ok(Truth {
-        classes: task.classes.values().cloned().collect(),
+        classes: names.into_iter().cloned().collect(),
         of: Answers::Findings(rows),
         positive: Vec::new(),
         ordered: false,
@@ -198,6 +205,9 @@ fn of_lists(task: &TaskConfig, column: &str, examples: &[Example]) -> Result<Tru
 }
 
 fn of_findings(task: &TaskConfig, examples: &[Example]) -> Result<Truth> {
+    if task.findings.values().collect::<BTreeSet<_>>().len() < task.findings.len() {
+        return Err(task.bad("findings: expected every name once"));
+    }
     for column in task.findings.keys() {
         if !examples.iter().any(|e| e.labels.contains_key(column)) {
             return Err(task.bad(&format!(

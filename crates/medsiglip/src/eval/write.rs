@@ -18,6 +18,11 @@ use super::tables;
 use crate::folder::write_file;
 use crate::{Error, Result};
 
+/// The file that says that a folder is an evaluation's.
+const RESULTS: &str = "results.json";
+/// Folders that are written anew.
+const FOLDERS: [&str; 2] = ["tables", "figures"];
+
 const SCHEMA: &str = "message predictions {
     required binary task (UTF8);
     required binary encoder (UTF8);
@@ -28,22 +33,47 @@ const SCHEMA: &str = "message predictions {
     optional boolean truth;
 }";
 
+/// Whether [`write()`] may use a folder: one that is new, or has an earlier evaluation, or nothing of these names.
+///
+/// # Errors
+/// `BAD_ARGUMENT` where it holds a folder of these names that no evaluation wrote.
+pub fn check(folder: &Path) -> Result<()> {
+    let others = FOLDERS.iter().any(|name| folder.join(name).exists());
+    let ours = || {
+        let bytes = fs::read(folder.join(RESULTS)).ok()?;
+        serde_json::from_slice::<Report>(&bytes).ok()
+    };
+    if others && ours().is_none() {
+        return Err(Error::BadArgument(format!(
+            "expected a new folder or that of an earlier evaluation, got one with tables or figures of its own: {}",
+            folder.display()
+        )));
+    }
+    Ok(())
+}
+
 /// Writes `results.json`, `predictions.parquet`, `tables/`, `figures/` and `report.html` into a folder, in the place of those of an
 /// earlier evaluation.
 ///
 /// # Errors
-/// `IO_ERROR`; `BAD_ARGUMENT` where a figure cannot be drawn.
+/// As of [`check`]; `IO_ERROR`; `BAD_ARGUMENT` where a figure cannot be drawn.
 pub fn write(report: &Report, predictions: &[Prediction], folder: &Path) -> Result<()> {
+    check(folder)?;
     let drawn = figures(report)?;
-    for name in ["tables", "figures"] {
+    // Where the page is, all else is too.
+    let page_path = folder.join("report.html");
+    if page_path.exists() {
+        fs::remove_file(&page_path).map_err(|e| Error::io("replace", &page_path, e))?;
+    }
+    let json = serde_json::to_vec_pretty(report).expect("plain fields");
+    write_file(&folder.join(RESULTS), &json)?;
+    for name in FOLDERS {
         let path = folder.join(name);
         if path.exists() {
             fs::remove_dir_all(&path).map_err(|e| Error::io("replace", &path, e))?;
         }
         fs::create_dir_all(&path).map_err(|e| Error::io("create", &path, e))?;
     }
-    let json = serde_json::to_vec_pretty(report).expect("plain fields");
-    write_file(&folder.join("results.json"), &json)?;
     write_file(&folder.join("predictions.parquet"), &parquet(predictions)?)?;
     write_file(&folder.join("tables/results.csv"), &tables::long(report)?)?;
     write_file(

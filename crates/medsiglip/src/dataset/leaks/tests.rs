@@ -174,6 +174,9 @@ fn what_a_split_column_puts_apart_is_left_out_of_training() {
     assert!(left_out(Duplicates::Warn).is_empty());
     assert_eq!(left_out(Duplicates::Join), [0, 2].into());
     assert_eq!(left_out(Duplicates::DropConflicts), [0, 2].into());
+    // Nothing is chosen on copies of what is tested.
+    let tested = [vec![Train, Train, Val, Test, Train, Train]];
+    assert_eq!(report.left_out(0, Duplicates::Join, &tested), [2].into());
     let warnings = report.warnings(pictures.sources(), &sides, Duplicates::Join);
     assert!(
         warnings[0].ends_with(
