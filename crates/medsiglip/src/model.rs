@@ -79,6 +79,29 @@ pub trait Encoder: Send + Sync {
     fn dtype(&self) -> Dtype;
 }
 
+/// No towers.
+#[cfg(feature = "train")]
+struct Released;
+
+#[cfg(feature = "train")]
+impl Encoder for Released {
+    fn encode_images(&self, _: &PixelValues, _: Keep) -> Result<TowerOutput> {
+        Err(Error::Unsupported("the towers were let go".into()))
+    }
+
+    fn encode_texts(&self, _: &TokenIds, _: Keep) -> Result<TowerOutput> {
+        Err(Error::Unsupported("the towers were let go".into()))
+    }
+
+    fn device(&self) -> &str {
+        "none"
+    }
+
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+}
+
 /// Where the towers run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Device {
@@ -230,6 +253,12 @@ impl Model {
     /// The encoder, for more than pooled embeddings.
     pub fn encoder(&self) -> &dyn Encoder {
         &*self.encoder
+    }
+
+    /// Lets the towers go, for what needs the rest alone.
+    #[cfg(feature = "train")]
+    pub(crate) fn release_encoder(&mut self) {
+        self.encoder = Box::new(Released);
     }
 
     /// Runs on other towers, for example those in training; with `logit`, also with another temperature and bias.

@@ -101,7 +101,11 @@ impl Lab {
     }
 
     fn run(&self, task: &str) -> Result<(Report, Vec<Prediction>, Vec<String>)> {
-        let config = EvalConfig::from_toml(&format!("{CONFIG}{task}"))?;
+        self.run_all(&format!("{CONFIG}{task}"))
+    }
+
+    fn run_all(&self, config: &str) -> Result<(Report, Vec<Prediction>, Vec<String>)> {
+        let config = EvalConfig::from_toml(config)?;
         let kept = self.path("kept");
         let options = EvalOptions {
             base: self.0.path(),
@@ -176,8 +180,12 @@ fn a_good_encoder_is_told_from_noise_on_the_same_pictures() {
             .all(|c| c.p_holm.is_none_or(|holm| holm >= c.p.unwrap()))
     );
     // What is larger than the training side is left out; more pictures are no worse.
-    let sizes: Vec<usize> = task.data_curves[0].points.iter().map(|p| p.size).collect();
-    assert_eq!(sizes, [12, 24]);
+    let sizes: Vec<_> = task.data_curves[0]
+        .points
+        .iter()
+        .map(|p| (p.asked, p.size))
+        .collect();
+    assert_eq!(sizes, [(12, 12.0), (24, 24.0)]);
     let views: Vec<_> = task.results[0]
         .strata
         .iter()
@@ -369,17 +377,71 @@ fn patients_do_not_cross_a_split_column_unseen() {
     });
     fs::write(lab.path("manifest.csv"), rows.collect::<String>()).unwrap();
     let config = CONFIG.replace("group =", "split = \"side\"\ngroup =");
-    let config = EvalConfig::from_toml(&format!("{config}{KINDS}")).unwrap();
-    let kept = lab.path("kept");
-    let options = EvalOptions {
-        base: lab.0.path(),
-        kept: &kept,
-        device: Device::Cpu,
-        stop: || false,
-    };
-    let error = evaluate(&config, &options, &mut |_| Ok(())).unwrap_err();
+    let error = lab.run_all(&format!("{config}{KINDS}")).unwrap_err();
     assert!(
         error.code() == "BAD_CONFIG" && error.to_string().contains("group"),
         "{error}"
     );
+}
+
+#[test]
+fn what_comes_from_one_patient_has_no_interval_and_a_column_of_many_values_makes_no_strata() {
+    let lab = Lab::new();
+    let rows = fs::read_to_string(lab.path("manifest.csv")).unwrap();
+    // The side is told, so that a single patient of the test side is of the third kind.
+    let rows = rows.lines().enumerate().map(|(number, row)| match number {
+        0 => format!("{row},side\n"),
+        number => {
+            let patient = (number - 1) / 3;
+            let test = patient % 3 != 2 && patient > 10 || patient == 2;
+            format!("{row},{}\n", if test { "test" } else { "train" })
+        }
+    });
+    fs::write(lab.path("manifest.csv"), rows.collect::<String>()).unwrap();
+    let config = CONFIG
+        .replace("group =", "split = \"side\"\ngroup =")
+        .replace("\"view\"]", "\"view\", \"image\"]");
+    let run = |task: &str| lab.run_all(&format!("{config}{task}"));
+    let task =
+        "[[task]]\nname = \"kinds\"\nsource = \"pictures\"\nlabel = \"kind\"\n[task.probe]\n";
+    let (report, ..) = run(task).unwrap();
+    let questions = &report.tasks[0].results[0].questions;
+    let rings = questions.iter().find(|q| q.name == "rings").unwrap();
+    assert_eq!((rings.positives, rings.measures[0].estimate), (3, None));
+    assert!(
+        rings.measures[0]
+            .missing
+            .as_ref()
+            .unwrap()
+            .contains("of one patient")
+    );
+    assert!(
+        questions
+            .iter()
+            .filter(|q| q.name != "rings")
+            .all(|q| q.measures[0].estimate.is_some())
+    );
+    let many = task.replace("[task.probe]", "strata = [\"image\"]\n[task.probe]");
+    let error = run(&many).unwrap_err().to_string();
+    assert!(error.contains("at most 20 values"), "{error}");
+}
+
+#[test]
+fn the_more_encoders_are_compared_the_more_a_difference_must_be() {
+    let lab = Lab::new();
+    let holm = |report: &Report| {
+        let comparisons = report.tasks[0].comparisons.iter();
+        let good = comparisons.filter(|c| c.a == "good" && c.b == "noise");
+        let pairs: Vec<_> = good.map(|c| (c.p.unwrap(), c.p_holm.unwrap())).collect();
+        assert!(!pairs.is_empty() && pairs.iter().all(|(p, holm)| holm >= p));
+        pairs.iter().map(|(_, holm)| *holm).fold(0.0, f64::max)
+    };
+    let two = holm(&lab.run(KINDS).unwrap().0);
+    lab.table("third.csv", |number, at| noise(number, at + 20));
+    let third =
+        "[[encoder]]\nname = \"third\"\nembeddings = { pictures = \"third.csv\" }\n[[source]]";
+    let config = CONFIG.replacen("[[source]]", third, 1);
+    let (report, ..) = lab.run_all(&format!("{config}{KINDS}")).unwrap();
+    assert_eq!(report.tasks[0].comparisons.len(), 12);
+    assert!(holm(&report) >= two);
 }

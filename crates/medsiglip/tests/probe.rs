@@ -3,7 +3,7 @@
 use medsiglip::embedding::{Embeddings, Provenance};
 use medsiglip::probe::{
     ClassWeight, Features, Fit, Head, Kind, Penalty, Probe, Recipe, Scaler, Score, Settings,
-    Solver, Split, Task, folds, subsets,
+    Solver, Split, Task, default_cs, folds, subsets,
 };
 use serde::Deserialize;
 
@@ -899,4 +899,38 @@ fn features_that_are_the_same_for_all_items_give_the_prevalence() {
         (fit.intercept[0] - (1.0f64 / 3.0).ln()).abs() < 1e-6,
         "{fit:?}"
     );
+}
+
+/// Fewer items than columns are always separable: with a weak penalty most items weigh next to nothing.
+#[test]
+fn separable_classes_come_to_their_gap_at_every_strength() {
+    let (n, d) = (150, 192);
+    let x = features(n, d, 11);
+    for classes in [2, 3] {
+        let labels: Vec<usize> = (0..n).map(|i| i % classes).collect();
+        let task = Task::new(classes, labels).unwrap();
+        for standardize in [false, true] {
+            let mut of = Features::f64(d, x.clone()).unwrap();
+            if standardize {
+                of = of.scaled(&Scaler::new(&of)).unwrap();
+            }
+            let solver = Solver::new(of, &Settings::default()).unwrap();
+            let fits = &solver
+                .fit_path(std::slice::from_ref(&task), &default_cs())
+                .unwrap()[0];
+            for fit in fits {
+                println!(
+                    "{classes} {standardize} {:.1e} gap {:.1e} {} {}",
+                    fit.c, fit.gap, fit.n_iter, fit.polish_steps
+                );
+                assert!(
+                    fit.converged && fit.n_iter < 2000,
+                    "{classes} classes, C {}: {} after {}",
+                    fit.c,
+                    fit.gap,
+                    fit.n_iter
+                );
+            }
+        }
+    }
 }

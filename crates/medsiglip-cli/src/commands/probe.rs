@@ -7,7 +7,7 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use medsiglip::embedding::{EmbeddingTable, TableOptions};
 use medsiglip::metrics::{Bootstrap, Estimate, Ranking, Resampling};
-use medsiglip::probe::{ClassWeight, Labels, Learning, Probe, Recipe, Settings};
+use medsiglip::probe::{Choice, ClassWeight, Head, Labels, Learning, Probe, Recipe, Settings};
 
 use crate::args::{ProbeArgs, ProbeCommand, ProbeEvalArgs, ProbeFitArgs, ProbePredictArgs};
 use crate::messages::{self, Exit, Failure, Result};
@@ -27,70 +27,70 @@ pub fn run(args: &ProbeArgs) -> Result<Exit> {
 fn fit(args: &ProbeFitArgs) -> Result<Exit> {
     let table = EmbeddingTable::read(&args.embeddings, &TableOptions::default())?;
     let labels = Labels::read(&args.labels.labels, &args.labels.columns())?;
-    let mut recipe = Recipe {
-        normalize: args.normalize,
-        standardize: args.standardize,
-        settings: Settings {
-            penalty: args.penalty()?,
-            seed: args.seed,
-            accept_unconverged: args.accept_unconverged,
-            ..Settings::default()
-        },
-        ..Recipe::default()
-    };
-    if !args.c.is_empty() {
-        recipe.cs.clone_from(&args.c);
+    let learned = learning(args)?.learn(&table, &labels)?;
+    warn_of_missing(learned.missing, &labels);
+    let heads = learned.probe.heads.iter().zip(&learned.choices);
+    for ((head, choice), items) in heads.zip(&learned.items) {
+        let chosen = match choice {
+            Some(choice) => format!("AUROC {:.3} in {} folds", best(choice), args.folds),
+            None => "a class is in too few groups to choose C by".into(),
+        };
+        let converged = if head.fit.converged {
+            ""
+        } else {
+            ", NOT CONVERGED"
+        };
+        messages::note(format_args!(
+            "{}: {items} items, C {:.3e} ({chosen}), relative duality gap {:.1e}{converged}",
+            head.name, head.fit.c, head.fit.gap
+        ));
     }
-    let learning = Learning {
-        recipe,
+    learned.probe.save(&args.output)?;
+    messages::note(format_args!("wrote {}", args.output.display()));
+    Ok(Exit::Done)
+}
+
+fn learning(args: &ProbeFitArgs) -> Result<Learning> {
+    let recipe = Recipe::default();
+    Ok(Learning {
+        recipe: Recipe {
+            normalize: args.normalize,
+            standardize: args.standardize,
+            cs: match args.c.is_empty() {
+                true => recipe.cs,
+                false => args.c.clone(),
+            },
+            settings: Settings {
+                penalty: args.penalty()?,
+                seed: args.seed,
+                accept_unconverged: args.accept_unconverged,
+                ..recipe.settings
+            },
+            ..recipe
+        },
         class_weight: match args.balanced {
             true => ClassWeight::Balanced,
             false => ClassWeight::None,
         },
         folds: args.folds,
         ids: args.labels.ids(),
-    };
-    let learned = learning.learn(&table, &labels)?;
-    if learned.missing > 0 {
+    })
+}
+
+/// The best mean AUROC over the folds.
+fn best(choice: &Choice) -> f64 {
+    let means = choice.scores.iter();
+    let means = means.map(|folds| folds.iter().sum::<f64>() / folds.len() as f64);
+    means.fold(f64::NAN, f64::max)
+}
+
+fn warn_of_missing(missing: usize, labels: &Labels) {
+    if missing > 0 {
+        let all = labels.ids.len();
         messages::say(format_args!(
-            "warning: {} of {} ids have no embedding",
-            learned.missing,
-            labels.ids.len()
+            "warning: {missing} of {all} ids have no embedding"
         ));
     }
-    for ((head, choice), items) in learned
-        .probe
-        .heads
-        .iter()
-        .zip(&learned.choices)
-        .zip(&learned.items)
-    {
-        let chosen = match choice {
-            Some(choice) => {
-                let best = choice
-                    .scores
-                    .iter()
-                    .map(|folds| folds.iter().sum::<f64>() / folds.len() as f64);
-                format!(
-                    "AUROC {:.3} in {} folds",
-                    best.fold(f64::NAN, f64::max),
-                    args.folds
-                )
-            }
-            None => "a class is in too few groups to choose C by".into(),
-        };
-        let gap = match head.fit.converged {
-            true => format!("{:.1e}", head.fit.gap),
-            false => format!("{:.1e}, NOT CONVERGED", head.fit.gap),
-        };
-        messages::note(format_args!(
-            "{}: {items} items, C {:.3e} ({chosen}), relative duality gap {gap}",
-            head.name, head.fit.c
-        ));
-    }
-    learned.probe.save(&args.output)?;
-    messages::note(format_args!("wrote {}", args.output.display()));
-    Ok(Exit::Done)
 }
 
 fn predict(args: &ProbePredictArgs) -> Result<Exit> {
@@ -139,72 +139,53 @@ fn eval(args: &ProbeEvalArgs) -> Result<Exit> {
     let table = EmbeddingTable::read(&args.embeddings, &TableOptions::default())?;
     let labels = Labels::read(&args.labels.labels, &args.labels.columns())?;
     let joined = table.join(&labels.ids, args.labels.ids())?;
-    if !joined.missing.is_empty() {
-        messages::say(format_args!(
-            "warning: {} of {} ids have no embedding",
-            joined.missing.len(),
-            labels.ids.len()
-        ));
-    }
+    warn_of_missing(joined.missing.len(), &labels);
     let scores = probe.predict(&joined.embeddings, table.provenance())?;
-    let groups: Vec<usize> = joined
-        .found
-        .iter()
-        .map(|place| labels.groups[*place])
-        .collect();
+    let groups = joined.found.iter().map(|place| labels.groups[*place]);
+    let groups: Vec<usize> = groups.collect();
     let how = Resampling {
         groups: Some(&groups),
         ..Resampling::default()
     };
     let bootstrap = Bootstrap::new(groups.len(), &how)?;
     let mut shown = Table::new();
-    shown
-        .load_style(UTF8_HORIZONTAL_ONLY)
-        .set_header(["", "items", "AUROC", "average precision"]);
+    let header = ["", "positive", "AUROC", "average precision"];
+    shown.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
     for (number, question) in labels.questions.iter().enumerate() {
-        let Some(at) = probe
-            .heads
-            .iter()
-            .position(|head| head.name == question.name)
-        else {
-            let known: Vec<&str> = probe.heads.iter().map(|head| head.name.as_str()).collect();
-            return Err(Failure::argument(format!(
-                "the probe knows no {}, but {}",
-                question.name,
-                known.join(", ")
-            )));
-        };
-        let head = &probe.heads[at];
+        let (at, head) = head_of(&probe, &question.name)?;
         let of = labels.in_order(number, &head.classes).ok_or_else(|| {
+            let name = &question.name;
             Failure::argument(format!(
-                "column {} has classes that the probe does not know",
-                question.name
+                "column {name} has classes that the probe does not know"
             ))
         })?;
         let truth: Vec<Option<usize>> = joined.found.iter().map(|place| of[*place]).collect();
-        for (name, ranking) in
-            rankings(head.classes.as_slice(), &question.name, &scores[at], &truth)?
-        {
-            let samples = bootstrap.rankings(std::slice::from_ref(&ranking))?;
-            shown.add_row([
-                name,
-                format!(
-                    "{} of {}",
-                    ranking.positives(),
-                    ranking.positives() + ranking.negatives()
-                ),
-                cell(samples[0].roc_auc.estimate(LEVEL)?),
-                cell(samples[0].average_precision.estimate(LEVEL)?),
-            ]);
+        for (name, ranking) in rankings(&head.classes, &question.name, &scores[at], &truth)? {
+            let known = ranking.positives() + ranking.negatives();
+            let positive = format!("{} of {known}", ranking.positives());
+            let samples = bootstrap.rankings(&[ranking])?.remove(0);
+            let auroc = cell(samples.roc_auc.estimate(LEVEL)?);
+            let precision = cell(samples.average_precision.estimate(LEVEL)?);
+            shown.add_row([name, positive, auroc, precision]);
         }
     }
     let text =
         format!("95 % intervals, whole groups drawn together; not for clinical use\n{shown}\n");
-    std::io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .map_err(Failure::stdout)?;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).map_err(Failure::stdout)?;
     Ok(Exit::Done)
+}
+
+/// The head of a question, and its place.
+fn head_of<'a>(probe: &'a Probe, name: &str) -> Result<(usize, &'a Head)> {
+    let mut heads = probe.heads.iter().enumerate();
+    heads.find(|(_, head)| head.name == name).ok_or_else(|| {
+        let known: Vec<&str> = probe.heads.iter().map(|head| head.name.as_str()).collect();
+        Failure::argument(format!(
+            "the probe knows no {name}, but {}",
+            known.join(", ")
+        ))
+    })
 }
 
 /// Of two classes the second; of more, each against the others.

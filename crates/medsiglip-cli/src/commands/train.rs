@@ -67,7 +67,9 @@ pub fn run(args: &TrainArgs) -> Result<Exit> {
         trained => {
             trained?;
             #[cfg(feature = "evaluate")]
-            curves::draw(&places)?;
+            if let Err(e) = curves::draw(&places) {
+                messages::say(format_args!("warning: no curves are drawn: {e}"));
+            }
             messages::note(format_args!("wrote {}", places.model().display()));
             Ok(Exit::Done)
         }
@@ -86,18 +88,21 @@ struct Records {
     log: fs::File,
     path: PathBuf,
     board: EventWriter,
+    /// Step and side of what was measured last: a run that goes on may measure it again.
+    measured: Option<(u64, String)>,
 }
 
 impl Records {
     /// Those of a new run, or of one that goes on: what it did after its last checkpoint, it will do again.
     fn open(places: &Places, resume: bool) -> medsiglip::Result<Self> {
         let path = places.log();
-        let (kept, done) = match state::begin(places, resume)? {
+        let (kept, measured, done) = match state::begin(places, resume)? {
             Some(checkpoint) => {
                 let done = state::progress(&checkpoint)?.step;
-                (kept(&path, done)?, done)
+                let (kept, measured) = kept(&path, done)?;
+                (kept, measured, done)
             }
-            None => (Vec::new(), 0),
+            None => (Vec::new(), None, 0),
         };
         let mut builder = tempfile::Builder::new();
         // A temporary file is its owner's alone; this one is the user's, under the usual mask.
@@ -112,10 +117,18 @@ impl Records {
             log: written.map_err(|e| Error::io("write", &path, e))?,
             path,
             board: EventWriter::create(&places.tensorboard(), done)?,
+            measured,
         })
     }
 
     fn add(&mut self, event: &Event) -> medsiglip::Result<()> {
+        if let Event::Measured { step, side, .. } = event {
+            let this = Some((*step, side.clone()));
+            if self.measured == this {
+                return Ok(());
+            }
+            self.measured = this;
+        }
         let mut line = serde_json::to_string(event).expect("plain fields");
         line.push('\n');
         let written = self.log.write_all(line.as_bytes());
@@ -132,19 +145,23 @@ impl Records {
     }
 }
 
-/// The lines of a log up to the step `done`; what is measured at the end is measured again.
-fn kept(log: &Path, done: u64) -> medsiglip::Result<Vec<u8>> {
+/// The lines of a log up to the step `done`, and what was measured last there; the test at the end is made again.
+fn kept(log: &Path, done: u64) -> medsiglip::Result<(Vec<u8>, Option<(u64, String)>)> {
     let bytes = match fs::read(log) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), None)),
         Err(e) => return Err(Error::io("read", log, e)),
     };
-    let mut kept = Vec::new();
+    let (mut kept, mut measured) = (Vec::new(), None);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         // A line that was cut off is none.
         let keep = match serde_json::from_slice(line) {
             Ok(Event::Step(report)) => report.step <= done,
-            Ok(Event::Measured { step, side, .. }) => step <= done && side != Side::Test.name(),
+            Ok(Event::Measured { step, side, .. }) => {
+                let keep = step <= done && side != Side::Test.name();
+                measured = keep.then_some((step, side)).or(measured);
+                keep
+            }
             Ok(_) => true,
             Err(_) => break,
         };
@@ -152,7 +169,7 @@ fn kept(log: &Path, done: u64) -> medsiglip::Result<Vec<u8>> {
             kept.extend_from_slice(line);
         }
     }
-    Ok(kept)
+    Ok((kept, measured))
 }
 
 fn of_step(report: &StepReport) -> Vec<(String, f64)> {

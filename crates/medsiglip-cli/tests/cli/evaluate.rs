@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::folder::{Folder, TINY};
+use crate::folder::{Answer, Folder, TINY};
 
-/// Sixteen pictures, each with a label of eight of a kind, two of a patient; the first eight and the last stand in two tables.
+/// Sixteen pictures, eight of a kind, two of a patient, and their embeddings.
 fn folder() -> Folder {
     let folder = Folder::with_pictures(16);
     let mut all = String::from("id,kind,bright,patient\n");
@@ -20,174 +20,7 @@ fn folder() -> Folder {
     folder
 }
 
-#[test]
-fn a_probe_is_fitted_scores_and_is_measured() {
-    let folder = folder();
-    let fit = [
-        "probe",
-        "fit",
-        "scans.parquet",
-        "--labels",
-        "labels.csv",
-        "--label",
-        "kind",
-        "--group",
-        "patient",
-        "--folds",
-        "3",
-        "--output",
-        "probe",
-    ];
-    let fitted = folder.run(&fit).expect(0);
-    assert!(fitted.stderr.contains("kind: 16 items, C "), "{fitted:?}");
-    let scored = folder
-        .run(&["probe", "predict", "probe", "scans.parquet"])
-        .expect(0);
-    let lines: Vec<&str> = scored.stdout.lines().collect();
-    assert_eq!((lines.len(), lines[0]), (17, "id,kind=late"));
-    for line in &lines[1..] {
-        let share: f64 = line.rsplit(',').next().unwrap().parse().unwrap();
-        assert!((0.0..=1.0).contains(&share), "{line}");
-    }
-    assert!(scored.stderr.contains("not for clinical use"));
-    let measured = folder
-        .run(&[
-            "probe",
-            "eval",
-            "probe",
-            "scans.parquet",
-            "--labels",
-            "labels.csv",
-            "--label",
-            "kind",
-            "--group",
-            "patient",
-        ])
-        .expect(0);
-    // What it learned from it tells apart.
-    assert!(
-        measured.stdout.contains("kind = late") && measured.stdout.contains("8 of 16"),
-        "{measured:?}"
-    );
-    let findings = [
-        "probe",
-        "fit",
-        "scans.parquet",
-        "--labels",
-        "labels.csv",
-        "--findings",
-        "bright",
-        "--standardize",
-        "--balanced",
-        "--output",
-        "findings",
-    ];
-    assert!(
-        folder
-            .run(&findings)
-            .expect(0)
-            .stderr
-            .contains("bright: 11 items")
-    );
-    let scored = folder
-        .run(&["probe", "predict", "findings", "scans.parquet"])
-        .expect(0);
-    assert!(scored.stdout.starts_with("id,bright=present\n"));
-}
-
-#[test]
-fn a_probe_refuses_what_it_was_not_fitted_for() {
-    let folder = folder();
-    let fit = [
-        "probe",
-        "fit",
-        "scans.parquet",
-        "--labels",
-        "labels.csv",
-        "--label",
-        "kind",
-        "--output",
-        "probe",
-    ];
-    folder.run(&fit).expect(0);
-    // The same folder again: it is replaced.
-    folder.run(&fit).expect(0);
-    folder
-        .run(&[
-            "embed",
-            "scans",
-            "--normalized",
-            "--output",
-            "normalized.parquet",
-        ])
-        .expect(0);
-    let other = folder
-        .run(&["probe", "predict", "probe", "normalized.parquet"])
-        .expect(2);
-    assert!(other.stderr.contains("normalised"), "{other:?}");
-    folder.write("plain.csv", "id,e0,e1\na,1,2\nb,3,4\n");
-    let narrow = folder
-        .run(&["probe", "predict", "probe", "plain.csv"])
-        .expect(2);
-    assert!(narrow.stderr.contains("width"), "{narrow:?}");
-    for (labels, what) in [
-        (
-            "id,kind\nscans/000.png,early\nscans/000.png,late\n",
-            "row 3 is there twice",
-        ),
-        ("id,sort\nscans/000.png,early\n", "no column kind"),
-        ("id,kind\nelsewhere.png,early\n", "none of 1 ids"),
-        (
-            "id,kind\nscans/000.png,early\nscans/001.png,early\n",
-            "two classes",
-        ),
-    ] {
-        folder.write("wrong.csv", labels);
-        let args = [
-            "probe",
-            "fit",
-            "scans.parquet",
-            "--labels",
-            "wrong.csv",
-            "--label",
-            "kind",
-            "--output",
-            "wrong",
-        ];
-        let refused = folder.run(&args).expect(2);
-        assert!(refused.stderr.contains(what), "{what}: {refused:?}");
-        assert!(!folder.exists("wrong"));
-    }
-    folder.write("labels.csv", "id,kind\nscans/000.png,strange\n");
-    let strange = folder
-        .run(&[
-            "probe",
-            "eval",
-            "probe",
-            "scans.parquet",
-            "--labels",
-            "labels.csv",
-            "--label",
-            "kind",
-        ])
-        .expect(2);
-    assert!(
-        strange
-            .stderr
-            .contains("classes that the probe does not know")
-            && !strange.stderr.contains("strange"),
-        "{strange:?}"
-    );
-}
-
-#[test]
-fn an_evaluation_writes_its_report_and_goes_on_from_its_embeddings() {
-    let folder = folder();
-    let manifest = folder.text("labels.csv").replacen("id,", "image,", 1);
-    folder.write("manifest.csv", manifest);
-    folder.write(
-        "eval.toml",
-        r#"
+const EVAL: &str = r#"
 name = "tiny"
 replicates = 100
 [split]
@@ -210,9 +43,101 @@ source = "scans"
 label = "kind"
 [task.probe]
 folds = 2
-"#
-        .replace("MODEL", TINY),
+"#;
+
+/// Runs a command line that has no spaces in its words.
+fn run(folder: &Folder, line: &str) -> Answer {
+    folder.run(&line.split_whitespace().collect::<Vec<_>>())
+}
+
+const LABELS: &str = "--labels labels.csv --label kind --group patient";
+
+#[test]
+fn a_probe_is_fitted_scores_and_is_measured() {
+    let folder = folder();
+    let fit = format!("probe fit scans.parquet {LABELS} --folds 3 --output probe");
+    let fitted = run(&folder, &fit).expect(0);
+    assert!(fitted.stderr.contains("kind: 16 items, C "), "{fitted:?}");
+    let scored = run(&folder, "probe predict probe scans.parquet").expect(0);
+    let lines: Vec<&str> = scored.stdout.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (17, "id,kind=late"));
+    for line in &lines[1..] {
+        let share: f64 = line.rsplit(',').next().unwrap().parse().unwrap();
+        assert!((0.0..=1.0).contains(&share), "{line}");
+    }
+    assert!(scored.stderr.contains("not for clinical use"));
+    let eval = format!("probe eval probe scans.parquet {LABELS}");
+    let measured = run(&folder, &eval).expect(0).stdout;
+    assert!(
+        measured.contains("kind = late") && measured.contains("8 of 16"),
+        "{measured}"
     );
+    let fit = "probe fit scans.parquet --labels labels.csv --findings bright --standardize --balanced --output findings";
+    let fitted = run(&folder, fit).expect(0);
+    assert!(fitted.stderr.contains("bright: 11 items"), "{fitted:?}");
+    let scored = run(&folder, "probe predict findings scans.parquet").expect(0);
+    assert!(scored.stdout.starts_with("id,bright=present\n"));
+}
+
+#[test]
+fn a_probe_refuses_what_it_was_not_fitted_for() {
+    let folder = folder();
+    let fit = format!("probe fit scans.parquet {LABELS} --output probe");
+    run(&folder, &fit).expect(0);
+    // The same folder again: it is replaced.
+    run(&folder, &fit).expect(0);
+    run(
+        &folder,
+        "embed scans --normalized --output normalized.parquet",
+    )
+    .expect(0);
+    let other = run(&folder, "probe predict probe normalized.parquet").expect(2);
+    assert!(other.stderr.contains("normalised"), "{other:?}");
+    folder.write("plain.csv", "id,e0,e1\na,1,2\nb,3,4\n");
+    let narrow = run(&folder, "probe predict probe plain.csv").expect(2);
+    assert!(narrow.stderr.contains("width"), "{narrow:?}");
+    folder.write("wrong.csv", "id,kind\nscans/000.png,strange\n");
+    let eval = "probe eval probe scans.parquet --labels wrong.csv --label kind";
+    let strange = run(&folder, eval).expect(2).stderr;
+    let what = "classes that the probe does not know";
+    assert!(
+        strange.contains(what) && !strange.contains("strange"),
+        "{strange}"
+    );
+}
+
+#[test]
+fn labels_that_teach_nothing_are_refused() {
+    let folder = folder();
+    let one = "scans/000.png,early\n";
+    for (labels, what) in [
+        (format!("id,kind\n{one}{one}"), "row 3 is there twice"),
+        (format!("id,sort\n{one}"), "no column kind"),
+        ("id,kind\nelsewhere.png,early\n".into(), "none of 1 ids"),
+        (
+            format!("id,kind\n{one}scans/001.png,early\n"),
+            "two classes",
+        ),
+    ] {
+        folder.write("wrong.csv", labels);
+        let fit = "probe fit scans.parquet --labels wrong.csv --label kind --output wrong";
+        let refused = run(&folder, fit).expect(2);
+        assert!(refused.stderr.contains(what), "{what}: {refused:?}");
+        assert!(!folder.exists("wrong"));
+    }
+    for (option, what) in [("--folds 1", "two or more"), ("--C 0", "above zero")] {
+        let fit = format!("probe fit scans.parquet {LABELS} {option} --output wrong");
+        let refused = run(&folder, &fit).expect(2);
+        assert!(refused.stderr.contains(what), "{what}: {refused:?}");
+    }
+}
+
+#[test]
+fn an_evaluation_writes_its_report_and_goes_on_from_its_embeddings() {
+    let folder = folder();
+    let manifest = folder.text("labels.csv").replacen("id,", "image,", 1);
+    folder.write("manifest.csv", manifest);
+    folder.write("eval.toml", EVAL.replace("MODEL", TINY));
     let told = folder
         .run(&["eval", "eval.toml", "--output", "report"])
         .expect(0);

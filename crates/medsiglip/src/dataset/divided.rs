@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::split::units;
 use super::{
     Duplicates, LeakReport, Pictures, Shares, Side, Source, SourceConfig, find_leaks, split,
     split_warnings,
@@ -58,13 +59,15 @@ pub struct Divided {
     pub pictures: Arc<Pictures>,
     /// The side of every example.
     pub sides: Vec<Vec<Side>>,
+    /// For every example a number that it shares with those that stand or fall together with it: of its group, or of its picture.
+    pub groups: Vec<Vec<usize>>,
     /// Examples of each source that nothing is learned from, although they are on the side train or val.
     pub left_out: Vec<HashSet<usize>>,
     /// What a person should know.
     pub warnings: Vec<String>,
     /// The same in counts, without the name of any picture.
     pub summary: Vec<String>,
-    /// SHA-256 over what is on which side.
+    /// SHA-256 over the examples, what is said of them, and what is on which side.
     pub fingerprint: String,
 }
 
@@ -89,9 +92,15 @@ impl Divided {
             false => LeakReport::default(),
         };
         let policy = config.duplicates;
-        let mut sides = Vec::new();
+        let (mut sides, mut groups, mut first) = (Vec::new(), Vec::new(), 0);
         let mut warnings = Vec::new();
         for (number, source) in sources.iter().enumerate() {
+            let mut own = vec![0; source.examples.len()];
+            for unit in units(source, &leaks.joined(number, Duplicates::Join)) {
+                unit.iter().for_each(|place| own[*place] = first);
+                first += 1;
+            }
+            groups.push(own);
             let joined = leaks.joined(number, policy);
             let divided = split(source, config.shares(), seed, &joined)?;
             warnings.extend(source.warnings.iter().cloned());
@@ -108,6 +117,7 @@ impl Divided {
             fingerprint: fingerprint(sources, &sides, &left_out),
             pictures: Arc::new(pictures),
             sides,
+            groups,
             left_out,
             warnings,
             summary,
@@ -139,9 +149,9 @@ impl Divided {
         there.map(|(place, _)| place).collect()
     }
 
-    /// The places of a source's examples to learn from.
-    pub fn to_learn(&self, source: usize) -> Vec<usize> {
-        let mut places = self.on_side(source, Side::Train);
+    /// The places of a source's examples to use on a side: to learn from, to choose by, or to measure on.
+    pub fn to_use(&self, source: usize, side: Side) -> Vec<usize> {
+        let mut places = self.on_side(source, side);
         places.retain(|place| !self.left_out[source].contains(place));
         places
     }
@@ -154,13 +164,14 @@ impl Divided {
     }
 }
 
-/// SHA-256 over every example's source, id and side, and what is left out.
+/// SHA-256 over every example's source, id, labels, captions and side, and what is left out.
 fn fingerprint(sources: &[Source], sides: &[Vec<Side>], left_out: &[HashSet<usize>]) -> String {
     let mut hasher = Sha256::new();
     for ((source, sides), left_out) in sources.iter().zip(sides).zip(left_out) {
         for (place, (example, side)) in source.examples.iter().zip(sides).enumerate() {
             let left_out = left_out.contains(&place);
-            let line = (&source.config.name, &example.id, side.name(), left_out);
+            let said = (&example.id, &example.labels, &example.captions);
+            let line = (&source.config.name, said, side.name(), left_out);
             hasher.update(serde_json::to_vec(&line).expect("plain texts"));
         }
     }

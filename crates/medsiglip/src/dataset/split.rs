@@ -136,7 +136,7 @@ fn ordered_units(source: &Source, seed: u64, joined: &[(usize, usize)]) -> Vec<V
 }
 
 /// The sets of examples that share a group or are joined, in the order of their first members.
-fn units(source: &Source, joined: &[(usize, usize)]) -> Vec<Vec<usize>> {
+pub(super) fn units(source: &Source, joined: &[(usize, usize)]) -> Vec<Vec<usize>> {
     let count = source.examples.len();
     let mut leader: Vec<usize> = (0..count).collect();
     let mut first_of_group = HashMap::new();

@@ -1,6 +1,6 @@
 //! [`Encoded`]: what an encoder makes of the pictures of all tasks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 
 use super::config::{EncoderConfig, Temperature};
@@ -36,6 +36,13 @@ pub(super) struct ZeroShotScores {
     pub temperature: f64,
 }
 
+/// What encoders are asked for.
+pub(super) struct Asked<'a> {
+    pub divided: &'a Divided,
+    pub tasks: &'a [Prepared<'a>],
+    pub options: &'a EvalOptions<'a>,
+}
+
 impl Encoded {
     /// Embeds what the tasks need, or reads it.
     ///
@@ -43,134 +50,120 @@ impl Encoded {
     /// As of [`Model::load`], [`embed`] and [`EmbeddingTable::read`]; `INTERRUPTED`.
     pub fn new(
         config: &EncoderConfig,
-        divided: &Divided,
-        tasks: &[Prepared],
-        options: &EvalOptions,
+        asked: &Asked,
         tell: &mut dyn FnMut(&Event) -> Result<()>,
     ) -> Result<Self> {
-        match &config.model {
-            Some(id) => Self::of_model(id, config, divided, tasks, options, tell),
-            None => Self::of_tables(config, divided, tasks, options, tell),
-        }
-    }
-
-    fn of_model(
-        id: &str,
-        config: &EncoderConfig,
-        divided: &Divided,
-        tasks: &[Prepared],
-        options: &EvalOptions,
-        tell: &mut dyn FnMut(&Event) -> Result<()>,
-    ) -> Result<Self> {
-        let source = ModelSource::parse_in(options.base, id)?;
-        let load = LoadOptions {
-            device: options.device,
-            ..LoadOptions::default()
-        };
-        let model = Model::load(&source, &load)?;
-        fs::create_dir_all(options.kept).map_err(|e| Error::io("create", options.kept, e))?;
-        let mut rows = Vec::new();
-        for (number, source) in divided.sources().iter().enumerate() {
-            let places = needed(number, tasks, divided);
-            if places.is_empty() {
-                rows.push(None);
-                continue;
-            }
-            let what = format!("{}: pictures of {}", config.name, source.config.name);
-            let of = places.len();
-            tell(&Event::Begins { what, of })?;
-            // Other names may be the same in letters, digits and dashes.
-            let name = file_name(&[&config.name, &source.config.name, &number.to_string()]);
-            let kept = options.kept.join(name).with_extension("bin");
-            let mut done = |count| {
-                if (options.stop)() {
-                    return Err(Error::Interrupted);
-                }
-                tell(&Event::Done(count))
-            };
-            rows.push(Some(embed(
-                &model, divided, number, &places, &kept, &mut done,
-            )?));
-        }
         let mut encoded = Self {
             facts: EncoderFacts {
                 name: config.name.clone(),
-                dim: model.config().vision.hidden_size,
-                provenance: Some(model.provenance(false)?),
+                dim: 0,
+                provenance: None,
                 trained_on: config.trained_on.clone(),
             },
-            rows,
+            rows: Vec::new(),
             zero_shot: HashMap::new(),
             notes: Vec::new(),
         };
-        for (number, task) in tasks.iter().enumerate() {
-            let prompts = task
-                .prompts
-                .clone()
-                .filter(|_| model.config().text.is_some());
-            if let (Some(prompts), Some(rows)) = (prompts, encoded.rows(task.source)) {
-                let scores = zero_shot_scores(&model, task, prompts, rows, divided)?;
-                encoded.zero_shot.insert(number, scores);
-            }
+        match &config.model {
+            Some(id) => encoded.run_model(id, asked, tell)?,
+            None => encoded.read_tables(config, asked)?,
+        }
+        for note in &encoded.notes {
+            tell(&Event::Warning(note.clone()))?;
         }
         Ok(encoded)
     }
 
-    fn of_tables(
-        config: &EncoderConfig,
-        divided: &Divided,
-        tasks: &[Prepared],
-        options: &EvalOptions,
+    fn run_model(
+        &mut self,
+        id: &str,
+        asked: &Asked,
         tell: &mut dyn FnMut(&Event) -> Result<()>,
-    ) -> Result<Self> {
-        let mut facts = EncoderFacts {
-            name: config.name.clone(),
-            dim: 0,
-            provenance: None,
-            trained_on: config.trained_on.clone(),
+    ) -> Result<()> {
+        let EvalOptions {
+            base,
+            kept,
+            device,
+            stop,
+        } = *asked.options;
+        let load = LoadOptions {
+            device,
+            ..LoadOptions::default()
         };
-        let (mut rows, mut notes) = (Vec::new(), Vec::new());
-        for (number, source) in divided.sources().iter().enumerate() {
-            let Some(path) = config.embeddings.get(&source.config.name) else {
-                rows.push(None);
-                continue;
-            };
-            let table = EmbeddingTable::read(options.base.join(path), &TableOptions::default())?;
-            let places = needed(number, tasks, divided);
+        let model = Model::load(&ModelSource::parse_in(base, id)?, &load)?;
+        fs::create_dir_all(kept).map_err(|e| Error::io("create", kept, e))?;
+        for (number, source) in asked.divided.sources().iter().enumerate() {
+            let places = asked.needed(number);
             if places.is_empty() {
-                rows.push(None);
+                self.rows.push(None);
                 continue;
             }
-            let ids: Vec<&str> = places
+            let what = format!("{}: pictures of {}", self.facts.name, source.config.name);
+            let of = places.len();
+            tell(&Event::Begins { what, of })?;
+            // Other names may be the same in letters, digits and dashes.
+            let name = file_name(&[&self.facts.name, &source.config.name, &number.to_string()]);
+            let kept = kept.join(name).with_extension("bin");
+            let mut done = |count| match stop() {
+                true => Err(Error::Interrupted),
+                false => tell(&Event::Done(count)),
+            };
+            let rows = embed(&model, asked.divided, number, &places, &kept, &mut done)?;
+            self.rows.push(Some(rows));
+        }
+        self.facts.dim = model.config().vision.hidden_size;
+        self.facts.provenance = Some(model.provenance(false)?);
+        for (number, task) in asked.tasks.iter().enumerate() {
+            let prompts = task
+                .prompts
+                .clone()
+                .filter(|_| model.config().text.is_some());
+            if let (Some(prompts), Some(rows)) = (prompts, self.rows(task.source)) {
+                let (scores, cut) = zero_shot_scores(&model, task, prompts, rows, asked.divided)?;
+                self.zero_shot.insert(number, scores);
+                if cut > 0 {
+                    self.notes.push(format!(
+                        "{cut} prompts of {} are too long for {} and lose their end.",
+                        task.config.name, self.facts.name
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_tables(&mut self, config: &EncoderConfig, asked: &Asked) -> Result<()> {
+        for (number, source) in asked.divided.sources().iter().enumerate() {
+            let places = asked.needed(number);
+            let path = config.embeddings.get(&source.config.name);
+            let Some(path) = path.filter(|_| !places.is_empty()) else {
+                self.rows.push(None);
+                continue;
+            };
+            let path = asked.options.base.join(path);
+            let table = EmbeddingTable::read(path, &TableOptions::default())?;
+            let ids = places
                 .iter()
-                .map(|place| source.examples[*place].id.as_str())
-                .collect();
-            let joined = table.join(&ids, config.ids)?;
+                .map(|place| source.examples[*place].id.as_str());
+            let joined = table.join(&ids.collect::<Vec<_>>(), config.ids)?;
             if !joined.missing.is_empty() {
-                let note = format!(
+                self.notes.push(format!(
                     "{} has no embeddings of {} of {} pictures of {}: they are left out for all encoders.",
                     config.name,
                     joined.missing.len(),
-                    ids.len(),
+                    places.len(),
                     source.config.name,
-                );
-                tell(&Event::Warning(note.clone()))?;
-                notes.push(note);
+                ));
             }
             let mut own = Rows::new(joined.embeddings.dim());
             for (at, row) in joined.found.iter().zip(joined.embeddings.rows()) {
                 own.insert(places[*at], row);
             }
-            facts.dim = joined.embeddings.dim();
-            facts.provenance = table.provenance().cloned();
-            rows.push(Some(own));
+            self.facts.dim = joined.embeddings.dim();
+            self.facts.provenance = table.provenance().cloned();
+            self.rows.push(Some(own));
         }
-        Ok(Self {
-            facts,
-            rows,
-            zero_shot: HashMap::new(),
-            notes,
-        })
+        Ok(())
     }
 
     /// Its embeddings of a source, where it has any.
@@ -179,22 +172,23 @@ impl Encoded {
     }
 }
 
-/// Places of a source that any task needs.
-fn needed(source: usize, tasks: &[Prepared], divided: &Divided) -> Vec<usize> {
-    let tasks = tasks.iter().filter(|task| task.source == source);
-    let mut places: Vec<usize> = tasks.flat_map(|task| task.places(divided)).collect();
-    places.sort_unstable();
-    places.dedup();
-    places
+impl Asked<'_> {
+    /// Places of a source that any task needs.
+    fn needed(&self, source: usize) -> Vec<usize> {
+        let tasks = self.tasks.iter().filter(|task| task.source == source);
+        let places = tasks.flat_map(|task| task.places(self.divided));
+        places.collect::<BTreeSet<_>>().into_iter().collect()
+    }
 }
 
+/// Of the measured pictures, and how many prompts lost their end.
 fn zero_shot_scores(
     model: &Model,
     task: &Prepared,
     prompts: PromptSet,
     rows: &Rows,
     divided: &Divided,
-) -> Result<ZeroShotScores> {
+) -> Result<(ZeroShotScores, usize)> {
     let config = task.config.zero_shot.as_ref().expect("a task with prompts");
     let options = ZeroShotOptions {
         renormalize: config.renormalize,
@@ -208,12 +202,13 @@ fn zero_shot_scores(
         .map_or_else(|| model.logit().map(|logit| logit.temperature()), Ok)?;
     let mut places = task.on_side(divided, Side::Test);
     places.retain(|place| rows.has(*place));
-    let scores = ZeroShot::with_options(model, prompts, options)?.scores(&rows.select(&places)?)?;
-    let shares = scores
-        .iter()
-        .map(|row| row.iter().map(|score| f64::from(score.softmax)).collect());
-    Ok(ZeroShotScores {
+    let classes = task.truth.classes.len();
+    let zero_shot = ZeroShot::with_options(model, prompts, options)?;
+    let shares = zero_shot.classifier().shares(&rows.select(&places)?)?;
+    let shares = shares.chunks_exact(classes).map(<[f64]>::to_vec);
+    let scores = ZeroShotScores {
         of_place: places.into_iter().zip(shares).collect(),
         temperature,
-    })
+    };
+    Ok((scores, zero_shot.truncated().len()))
 }

@@ -23,6 +23,8 @@ const COLORS: [&str; 7] = [
 const CHANCE: &str = "#888888";
 /// Pixels of a PNG for one of an SVG.
 const PNG_SCALE: f32 = 2.0;
+/// Letters of a file's name.
+const MAX_NAME: usize = 100;
 /// Curves that one picture can hold.
 const MAX_CURVES: usize = 5;
 
@@ -59,9 +61,11 @@ pub fn figures(report: &Report) -> Result<Vec<Figure>> {
         for map in &task.maps {
             drawn.push(embedding_map(task, map)?);
         }
-        drawn
-            .iter_mut()
-            .for_each(|figure| figure.task = Some(number));
+        for (place, figure) in drawn.iter_mut().enumerate() {
+            figure.task = Some(number);
+            // Numbers keep names apart that are the same in letters, digits and dashes.
+            figure.name = format!("{:02}-{:02}-{}", number + 1, place + 1, figure.name);
+        }
         all.extend(drawn);
     }
     Ok(all)
@@ -242,7 +246,7 @@ fn of_result(task: &TaskReport, result: &MethodReport) -> Result<Vec<Figure>> {
         };
         let diagonal = Some([(0.0, 0.0), (1.0, 1.0)]);
         let caption = said(&format!(
-            "receiver operating characteristic with 95 % bands{few}."
+            "receiver operating characteristic with 95 % bands (of at most 500 samples){few}."
         ));
         all.push(bands(&named("roc"), &caption, curves, diagonal, layout)?);
         let curves = shown.iter().map(|q| (q.name.as_str(), &q.precision_recall));
@@ -252,7 +256,9 @@ fn of_result(task: &TaskReport, result: &MethodReport) -> Result<Vec<Figure>> {
                 .with_y_label("precision")
                 .with_legend_position(LegendPosition::InsideBottomLeft)
         };
-        let caption = said(&format!("precision and recall with 95 % bands{few}."));
+        let caption = said(&format!(
+            "precision and recall with 95 % bands (of at most 500 samples){few}."
+        ));
         all.push(bands(&named("pr"), &caption, curves, None, layout)?);
         all.push(reliability(
             &named("reliability"),
@@ -288,7 +294,7 @@ fn bands<'a>(
                 .with_dashed(),
         ));
     }
-    for ((label, band), color) in curves.zip(COLORS) {
+    for ((label, band), color) in curves.zip(COLORS.into_iter().cycle()) {
         let points = band.x.iter().copied().zip(band.y.iter().copied());
         let line = LinePlot::new()
             .with_data(points)
@@ -386,10 +392,12 @@ fn confusion_matrix(
 
 fn data_curves(task: &TaskReport) -> Result<Option<Figure>> {
     let mut plots = Vec::new();
-    for (DataCurve { encoder, points }, color) in task.data_curves.iter().zip(COLORS) {
+    for (DataCurve { encoder, points }, color) in
+        task.data_curves.iter().zip(COLORS.into_iter().cycle())
+    {
         let known: Vec<_> = points
             .iter()
-            .filter_map(|p| Some((p.size as f64, p.estimate?)))
+            .filter_map(|p| Some((p.size, p.estimate?)))
             .collect();
         if known.is_empty() {
             continue;
@@ -518,5 +526,6 @@ pub(super) fn file_name(parts: &[&str]) -> String {
             _ => name.push('-'),
         }
     }
+    name.truncate(MAX_NAME);
     name.trim_end_matches('-').to_owned()
 }

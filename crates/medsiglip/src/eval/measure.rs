@@ -1,50 +1,46 @@
-//! Scores beside the truth to measures with intervals, curves with bands, and comparisons.
+//! Scores beside the truth to measures with intervals.
 
-use super::report::{Band, Bin, Comparison, Measure, Method, Question, Stratum};
-use super::truth::{Answers, Asked, Truth};
+use std::collections::{BTreeSet, HashMap};
+
+use super::question::{BINS, Column};
+use super::report::{Measure, Question, Stratum};
+use super::truth::{Answers, Truth};
 use crate::metrics::{
-    Bins, Bootstrap, ConfusionMatrix, Ranking, RankingSamples, Resampling, Samples, brier_score,
-    brier_score_multiclass, delong, expected_calibration_error, holm, reliability_curve, top_label,
+    Bootstrap, ConfusionMatrix, OneVsRest, RankingSamples, Resampling, Samples,
+    brier_score_multiclass, expected_calibration_error, top_label,
 };
 use crate::{Error, Result};
 
 /// Level of all intervals.
-const LEVEL: f64 = 0.95;
-/// Bins of the calibration error.
-const BINS: Bins = Bins::EqualWidth(10);
-/// Points of a curve.
-const GRID: usize = 101;
-/// Bootstrap samples behind a band.
-const BAND_REPLICATES: usize = 500;
-/// Specificity, or sensitivity, at which the other is told.
-const OPERATING: f64 = 0.9;
-
-/// A measure of scores and what is positive.
-type OfScores = dyn Fn(&[f64], &[bool]) -> Result<Option<f64>> + Sync;
+pub(super) const LEVEL: f64 = 0.95;
+/// Values of a column that pictures are divided by.
+const MAX_STRATA: usize = 20;
 
 /// The measured pictures of a task.
 pub struct Sample<'a> {
-    truth: &'a Truth,
-    places: &'a [usize],
+    pub(super) truth: &'a Truth,
+    pub(super) places: &'a [usize],
     /// The group of each.
-    groups: &'a [usize],
-    how: Resampling<'a>,
-    bootstrap: Bootstrap,
+    pub(super) groups: &'a [usize],
+    /// Of classes, that of each one's group: as many groups of every class are drawn as there are.
+    strata: Option<Vec<usize>>,
+    replicates: usize,
+    seed: u64,
+    pub(super) bootstrap: Bootstrap,
 }
 
 /// What a method's scores gave, and what a comparison needs of them.
 pub struct Measured {
-    /// Of the task as a whole.
+    /// Of the task as a whole, the one to quote first.
     pub overall: Vec<Measure>,
     /// The questions behind it.
     pub questions: Vec<Question>,
     /// Pictures by truth and highest score.
     pub confusion: Option<Vec<Vec<usize>>>,
-    scores: Vec<Vec<f64>>,
-    samples: Vec<RankingSamples>,
-    first: Samples,
-    /// Why a question has no area.
-    why: Vec<Option<String>>,
+    pub(super) columns: Vec<Column>,
+    pub(super) samples: Vec<RankingSamples>,
+    /// Of the measure to quote.
+    pub(super) first: Samples,
 }
 
 impl<'a> Sample<'a> {
@@ -59,40 +55,35 @@ impl<'a> Sample<'a> {
         replicates: usize,
         seed: u64,
     ) -> Result<Self> {
-        let how = Resampling {
-            groups: Some(groups),
-            replicates,
-            seed,
-            ..Resampling::default()
+        let strata = match &truth.of {
+            Answers::Classes(classes) => {
+                let mut of_group = HashMap::new();
+                let pictures = places.iter().zip(groups);
+                let mut stratum = |(place, group): (&usize, &usize)| {
+                    let class = classes[*place].unwrap_or(usize::MAX);
+                    *of_group.entry(*group).or_insert(class)
+                };
+                Some(pictures.map(&mut stratum).collect())
+            }
+            Answers::Findings(_) => None,
         };
+        let how = resampling(groups, strata.as_deref(), replicates, seed);
         Ok(Self {
+            bootstrap: Bootstrap::new(places.len(), &how)?,
             truth,
             places,
             groups,
-            bootstrap: Bootstrap::new(places.len(), &how)?,
-            how,
+            strata,
+            replicates,
+            seed,
         })
     }
 
-    fn answers(&self, asked: &Asked) -> Vec<Option<bool>> {
-        let answers = self
-            .places
-            .iter()
-            .map(|place| self.truth.answer(asked, *place));
-        answers.collect()
-    }
-
-    /// Where all pictures with an answer have the same score, there is an area, of a half, and nothing in it.
-    fn constant(&self, asked: &Asked, scores: &[f64]) -> Option<String> {
-        let answers = self.answers(asked);
-        let mut known = scores
-            .iter()
-            .zip(&answers)
-            .filter_map(|(s, answer)| answer.map(|_| s));
-        let first = known.next();
-        known
-            .all(|score| Some(score) == first)
-            .then(|| "all scores are the same".to_owned())
+    /// Fewer samples of the same kind.
+    pub(super) fn at_most(&self, replicates: usize) -> Result<Bootstrap> {
+        let replicates = self.replicates.min(replicates);
+        let how = resampling(self.groups, self.strata.as_deref(), replicates, self.seed);
+        Bootstrap::new(self.places.len(), &how)
     }
 
     /// The class of every picture, for classes.
@@ -108,287 +99,152 @@ impl<'a> Sample<'a> {
     /// # Errors
     /// `BAD_ARGUMENT` where a score is no number from 0 to 1, or their number is another.
     pub fn measure(&self, scores: &[f64]) -> Result<Measured> {
-        let classes = self.truth.classes.len();
-        if scores.len() != self.places.len() * classes {
-            return Err(Error::BadArgument(format!(
-                "scores: expected {} for {} pictures and {classes} classes, got {}",
-                self.places.len() * classes,
-                self.places.len(),
-                scores.len()
-            )));
-        }
-        let asked = self.truth.questions();
-        let columns: Vec<Vec<f64>> = asked
+        let columns = self.columns(scores)?;
+        let rankings: Vec<_> = columns
             .iter()
-            .map(|asked| column(asked, scores, classes))
+            .map(|column| column.ranking.clone())
             .collect();
-        let rankings = asked.iter().zip(&columns);
-        let rankings =
-            rankings.map(|(asked, column)| Ranking::labelled(column, &self.answers(asked)));
-        let rankings: Vec<Ranking> = rankings.collect::<Result<_>>()?;
         let samples = self.bootstrap.rankings(&rankings)?;
-        let mut questions = Vec::new();
-        for (number, asked) in asked.iter().enumerate() {
-            questions.push(self.question(
-                asked,
-                &columns[number],
-                &rankings[number],
-                &samples[number],
-            )?);
-        }
-        let mut overall = Vec::new();
-        let pairs = questions.iter().zip(&columns);
-        let why = pairs.zip(&asked).map(|((question, column), asked)| {
-            no_area(question).or_else(|| self.constant(asked, column))
-        });
-        let why: Vec<Option<String>> = why.collect();
-        let first = self.areas(&asked, &why, &samples, &mut overall)?;
-        let mut confusion = None;
-        if let Some(labels) = self.labels() {
-            self.of_classes(&labels, scores, &mut overall)?;
-            let decided = highest(scores, classes);
-            let mut counts = vec![vec![0; classes]; classes];
-            labels
-                .iter()
-                .zip(&decided)
-                .for_each(|(truth, decided)| counts[*truth][*decided] += 1);
-            confusion = Some(counts);
+        let questions = columns.iter().zip(&samples);
+        let questions = questions.map(|(column, samples)| column.question(self, samples));
+        let (mut overall, first) = self.areas(&columns, &samples)?;
+        let labels = self.labels();
+        if let Some(labels) = &labels {
+            overall.extend(self.of_classes(labels, scores)?);
         }
         Ok(Measured {
             overall,
-            questions,
-            confusion,
-            scores: columns,
+            questions: questions.collect::<Result<_>>()?,
+            confusion: labels.map(|labels| self.confusion(&labels, scores)),
+            columns,
             samples,
             first,
-            why,
         })
     }
 
-    /// The first overall measure, without an interval.
+    fn columns(&self, scores: &[f64]) -> Result<Vec<Column>> {
+        let expected = self.places.len() * self.truth.classes.len();
+        if scores.len() != expected {
+            return Err(Error::BadArgument(format!(
+                "scores: expected {expected}, one a picture and class, got {}",
+                scores.len()
+            )));
+        }
+        let questions = self.truth.questions().into_iter();
+        questions
+            .map(|asked| Column::new(asked, self, scores))
+            .collect()
+    }
+
+    /// The measure to quote, without an interval.
     ///
     /// # Errors
     /// As of [`Sample::measure`].
-    pub fn first(&self, scores: &[f64]) -> Result<Option<f64>> {
-        let classes = self.truth.classes.len();
-        let asked = self.truth.questions();
+    pub fn value(&self, scores: &[f64]) -> Result<Option<f64>> {
+        let columns = self.columns(scores)?;
         let quoted = match self.truth.positive.is_empty() {
-            true => &asked[..],
-            false => &asked[..1],
+            true => &columns[..],
+            false => &columns[..1],
         };
-        let area = |asked: &Asked| -> Result<Option<f64>> {
-            let column = column(asked, scores, classes);
-            if self.constant(asked, &column).is_some() {
-                return Ok(None);
-            }
-            Ok(Ranking::labelled(&column, &self.answers(asked))?.roc_auc())
-        };
-        let areas: Option<Vec<f64>> = quoted.iter().map(area).collect::<Result<_>>()?;
+        let areas = quoted.iter().map(|column| match column.why {
+            None => column.ranking.roc_auc(),
+            Some(_) => None,
+        });
+        let areas: Option<Vec<f64>> = areas.collect();
         Ok(areas.map(|areas| areas.iter().sum::<f64>() / areas.len() as f64))
     }
 
-    /// The areas of the task as a whole, the one to quote first; `why` a question has none.
+    /// The areas of the task as a whole, the one to quote first, and that one on every sample.
     fn areas(
         &self,
-        asked: &[Asked],
-        why: &[Option<String>],
+        columns: &[Column],
         samples: &[RankingSamples],
-        overall: &mut Vec<Measure>,
-    ) -> Result<Samples> {
-        let together = !self.truth.positive.is_empty();
-        let single = usize::from(together)..asked.len();
-        let mut means = Vec::new();
-        if together {
-            overall.push(measure("AUROC", &samples[0].roc_auc, why[0].clone())?);
-            overall.push(measure(
-                "average precision",
-                &samples[0].average_precision,
-                why[0].clone(),
-            )?);
+    ) -> Result<(Vec<Measure>, Samples)> {
+        let together = usize::from(!self.truth.positive.is_empty());
+        let mut overall = Vec::new();
+        let mut first = None;
+        if together == 1 {
+            let RankingSamples {
+                roc_auc,
+                average_precision,
+            } = &samples[0];
+            let why = || columns[0].why.clone();
+            overall.push(measure("AUROC", roc_auc, why())?);
+            overall.push(measure("average precision", average_precision, why())?);
+            first = Some(roc_auc.clone());
         }
-        if !single.is_empty() {
-            let named = asked[single.clone()].iter().zip(&why[single.clone()]);
+        let (columns, samples) = (&columns[together..], &samples[together..]);
+        if !columns.is_empty() {
             let named =
-                named.filter_map(|(asked, why)| Some(format!("{}: {}", asked.name, why.as_ref()?)));
-            let missing = named.into_iter().next();
-            let of: Vec<&Samples> = samples[single.clone()].iter().map(|s| &s.roc_auc).collect();
-            let mean = Samples::mean(&of)?;
-            overall.push(measure("macro AUROC", &mean, missing.clone())?);
-            means.push(mean);
-            let of: Vec<&Samples> = samples[single]
-                .iter()
-                .map(|s| &s.average_precision)
-                .collect();
-            overall.push(measure(
-                "macro average precision",
-                &Samples::mean(&of)?,
-                missing,
-            )?);
+                |column: &Column| Some(format!("{}: {}", column.asked.name, column.why.as_ref()?));
+            let why = columns.iter().find_map(named);
+            let mean = |of: fn(&RankingSamples) -> &Samples| {
+                Samples::mean(&samples.iter().map(of).collect::<Vec<_>>())
+            };
+            let area = mean(|samples| &samples.roc_auc)?;
+            overall.push(measure("macro AUROC", &area, why.clone())?);
+            let precision = mean(|samples| &samples.average_precision)?;
+            overall.push(measure("macro average precision", &precision, why)?);
+            first = first.or(Some(area));
         }
-        Ok(match together {
-            true => samples[0].roc_auc.clone(),
-            false => means.remove(0),
-        })
+        Ok((overall, first.expect("a task asks at least one question")))
+    }
+
+    fn confusion(&self, labels: &[usize], scores: &[f64]) -> Vec<Vec<usize>> {
+        let classes = self.truth.classes.len();
+        let mut counts = vec![vec![0; classes]; classes];
+        for (truth, decided) in labels.iter().zip(highest(scores, classes)) {
+            counts[*truth][decided] += 1;
+        }
+        counts
     }
 
     /// What is decided, and how good shares of classes are as probabilities.
-    fn of_classes(
-        &self,
-        labels: &[usize],
-        scores: &[f64],
-        overall: &mut Vec<Measure>,
-    ) -> Result<()> {
+    fn of_classes(&self, labels: &[usize], scores: &[f64]) -> Result<Vec<Measure>> {
         let classes = self.truth.classes.len();
         let decided = highest(scores, classes);
-        let mut add = |name: &str,
-                       of: &(dyn Fn(&ConfusionMatrix) -> Option<f64> + Sync)|
-         -> Result<()> {
-            let samples = self.bootstrap.measure(|items| {
-                let pick =
-                    |of: &[usize]| -> Vec<usize> { items.iter().map(|item| of[*item]).collect() };
-                Ok(of(&ConfusionMatrix::new(
-                    &pick(labels),
-                    &pick(&decided),
-                    classes,
-                )?))
-            })?;
-            overall.push(measure(name, &samples, None)?);
-            Ok(())
-        };
-        add("accuracy", &ConfusionMatrix::accuracy)?;
-        add("balanced accuracy", &ConfusionMatrix::balanced_accuracy)?;
-        add("macro F1", &|matrix| matrix.mean(ConfusionMatrix::f1))?;
-        add("Cohen's kappa", &ConfusionMatrix::cohen_kappa)?;
-        if self.truth.ordered {
-            add("quadratic kappa", &ConfusionMatrix::quadratic_kappa)?;
-        }
         let (top, right) = top_label(scores, labels, classes)?;
-        let pick = |items: &[usize]| -> (Vec<f64>, Vec<bool>) {
-            items.iter().map(|i| (top[*i], right[*i])).unzip()
-        };
-        let ece = self.bootstrap.measure(|items| {
-            let (top, right) = pick(items);
-            expected_calibration_error(&top, &right, BINS)
-        })?;
-        overall.push(measure(
-            "ECE of the highest score, 10 equal bins",
-            &ece,
-            None,
-        )?);
-        let brier = self.bootstrap.measure(|items| {
+        let mut names = vec!["accuracy", "balanced accuracy", "macro F1", "Cohen's kappa"];
+        names.extend(self.truth.ordered.then_some("quadratic kappa"));
+        names.extend((classes > 2).then_some("weighted AUROC"));
+        names.extend(["ECE of the highest score, 10 equal bins", "Brier score"]);
+        let samples = self.bootstrap.measures(|items| {
+            let pick =
+                |of: &[usize]| -> Vec<usize> { items.iter().map(|item| of[*item]).collect() };
+            let labels = pick(labels);
             let rows = items
                 .iter()
-                .flat_map(|i| &scores[i * classes..(i + 1) * classes])
-                .copied();
-            let labels: Vec<usize> = items.iter().map(|i| labels[*i]).collect();
-            brier_score_multiclass(&rows.collect::<Vec<_>>(), &labels, classes)
+                .flat_map(|i| &scores[i * classes..(i + 1) * classes]);
+            let rows: Vec<f64> = rows.copied().collect();
+            let matrix = ConfusionMatrix::new(&labels, &pick(&decided), classes)?;
+            let (top, right): (Vec<f64>, Vec<bool>) =
+                items.iter().map(|i| (top[*i], right[*i])).unzip();
+            let mut values = vec![
+                matrix.accuracy(),
+                matrix.balanced_accuracy(),
+                matrix.mean(ConfusionMatrix::f1),
+                matrix.cohen_kappa(),
+            ];
+            if self.truth.ordered {
+                values.push(matrix.quadratic_kappa());
+            }
+            if classes > 2 {
+                values.push(OneVsRest::new(&rows, &labels, classes)?.weighted_roc_auc());
+            }
+            values.push(expected_calibration_error(&top, &right, BINS)?);
+            values.push(brier_score_multiclass(&rows, &labels, classes)?);
+            Ok(values)
         })?;
-        overall.push(measure("Brier score", &brier, None)?);
-        Ok(())
+        let measures = names.into_iter().zip(&samples);
+        measures
+            .map(|(name, samples)| measure(name, samples, None))
+            .collect()
     }
 
-    fn question(
-        &self,
-        asked: &Asked,
-        scores: &[f64],
-        ranking: &Ranking,
-        samples: &RankingSamples,
-    ) -> Result<Question> {
-        let answers = self.answers(asked);
-        let known: Vec<usize> = (0..answers.len())
-            .filter(|i| answers[*i].is_some())
-            .collect();
-        let pick = |items: &[usize]| -> (Vec<f64>, Vec<bool>) {
-            items
-                .iter()
-                .filter_map(|i| Some((scores[*i], answers[*i]?)))
-                .unzip()
-        };
-        let (of_known, positive) = pick(&known);
-        let mut question = Question {
-            name: asked.name.clone(),
-            positives: ranking.positives(),
-            negatives: ranking.negatives(),
-            measures: Vec::new(),
-            roc: Band::default(),
-            precision_recall: Band::default(),
-            reliability: Vec::new(),
-        };
-        let missing = no_area(&question);
-        let note = missing.clone().or_else(|| self.constant(asked, scores));
-        let add = |name: &str, of: &OfScores| -> Result<Measure> {
-            let samples = self.bootstrap.measure(|items| {
-                let (scores, positive) = pick(items);
-                of(&scores, &positive)
-            })?;
-            measure(name, &samples, note.clone())
-        };
-        question.measures = vec![
-            measure("AUROC", &samples.roc_auc, note.clone())?,
-            measure(
-                "average precision",
-                &samples.average_precision,
-                note.clone(),
-            )?,
-            add("sensitivity at 90 % specificity", &|scores, positive| {
-                let point =
-                    Ranking::new(scores, positive)?.sensitivity_at_specificity(OPERATING)?;
-                Ok(point.map(|point| point.sensitivity))
-            })?,
-            add("specificity at 90 % sensitivity", &|scores, positive| {
-                let point =
-                    Ranking::new(scores, positive)?.specificity_at_sensitivity(OPERATING)?;
-                Ok(point.map(|point| point.specificity))
-            })?,
-            add("Brier score", &|scores, positive| {
-                brier_score(scores, positive)
-            })?,
-            add("ECE, 10 equal bins", &|scores, positive| {
-                expected_calibration_error(scores, positive, BINS)
-            })?,
-        ];
-        if missing.is_none() {
-            (question.roc, question.precision_recall) = self.curves(&pick)?;
-            let bins = reliability_curve(&of_known, &positive, Bins::EqualMass(10))?;
-            question.reliability = bins
-                .into_iter()
-                .map(|bin| Bin {
-                    score: bin.predicted,
-                    share: bin.observed,
-                    images: bin.count,
-                })
-                .collect();
-        }
-        Ok(question)
-    }
-
-    /// Both curves at even steps, and where they lie in 95 of 100 samples.
-    fn curves(
-        &self,
-        pick: &(impl Fn(&[usize]) -> (Vec<f64>, Vec<bool>) + Sync),
-    ) -> Result<(Band, Band)> {
-        let at = |items: &[usize]| {
-            let (scores, positive) = pick(items);
-            let ranking = Ranking::new(&scores, &positive)?;
-            Ok(roc_at(&ranking).zip(precision_at(&ranking)))
-        };
-        let few = Resampling {
-            replicates: self.how.replicates.min(BAND_REPLICATES),
-            ..self.how
-        };
-        let all: Vec<usize> = (0..self.places.len()).collect();
-        let Some((roc, precision)) = at(&all)? else {
-            return Ok(Default::default());
-        };
-        let drawn = Bootstrap::new(self.places.len(), &few)?.each(at)?;
-        let (rocs, precisions): (Vec<_>, Vec<_>) = drawn.into_iter().flatten().unzip();
-        Ok((band(roc, &rocs), band(precision, &precisions)))
-    }
-
-    /// The first overall measure of the pictures with each value of a column.
+    /// The measure to quote of the pictures with each value of a column.
     ///
     /// # Errors
-    /// As of [`Sample::measure`].
+    /// `BAD_CONFIG` where there are more than twenty; as of [`Sample::measure`].
     pub fn strata(
         &self,
         column: &str,
@@ -396,137 +252,58 @@ impl<'a> Sample<'a> {
         scores: &[f64],
     ) -> Result<Vec<Stratum>> {
         let classes = self.truth.classes.len();
-        let mut known: Vec<&String> = values.iter().flatten().collect();
-        known.sort();
-        known.dedup();
-        let mut strata = Vec::new();
-        for value in known {
-            let items: Vec<usize> = (0..values.len())
-                .filter(|i| values[*i].as_ref() == Some(value))
-                .collect();
-            let places: Vec<usize> = items.iter().map(|i| self.places[*i]).collect();
-            let groups: Vec<usize> = items.iter().map(|i| self.groups[*i]).collect();
-            let scores: Vec<f64> = items
+        let known: BTreeSet<&String> = values.iter().flatten().collect();
+        if known.len() > MAX_STRATA {
+            return Err(Error::BadConfig(format!(
+                "evaluation: strata: expected a column of at most {MAX_STRATA} values, {column} has {}",
+                known.len()
+            )));
+        }
+        let stratum = |value: &String| {
+            let all = 0..values.len();
+            let items: Vec<usize> = all.filter(|i| values[*i].as_ref() == Some(value)).collect();
+            let pick = |of: &[usize]| -> Vec<usize> { items.iter().map(|i| of[*i]).collect() };
+            let (places, groups) = (pick(self.places), pick(self.groups));
+            let rows = items
                 .iter()
-                .flat_map(|i| &scores[i * classes..(i + 1) * classes])
-                .copied()
+                .flat_map(|i| &scores[i * classes..(i + 1) * classes]);
+            let scores: Vec<f64> = rows.copied().collect();
+            let sample = Sample::new(self.truth, &places, &groups, self.replicates, self.seed)?;
+            let columns = sample.columns(&scores)?;
+            let rankings: Vec<_> = columns
+                .iter()
+                .map(|column| column.ranking.clone())
                 .collect();
-            let sample = Sample::new(
-                self.truth,
-                &places,
-                &groups,
-                self.how.replicates,
-                self.how.seed,
-            )?;
-            let measured = sample.measure(&scores)?;
-            strata.push(Stratum {
+            let (mut overall, _) =
+                sample.areas(&columns, &sample.bootstrap.rankings(&rankings)?)?;
+            Ok(Stratum {
                 column: column.to_owned(),
                 value: value.clone(),
                 images: items.len(),
-                measure: measured
-                    .overall
-                    .into_iter()
-                    .next()
-                    .expect("there is always a first one"),
-            });
-        }
-        Ok(strata)
-    }
-
-    /// Whether `a` is better than `b`, for the task and for each question.
-    ///
-    /// # Errors
-    /// As of [`delong`].
-    pub fn compare(
-        &self,
-        method: Method,
-        a: (&str, &Measured),
-        b: (&str, &Measured),
-    ) -> Result<Vec<Comparison>> {
-        let alone = self.bootstrap.units() == self.places.len();
-        let asked = self.truth.questions();
-        let mut comparisons = Vec::new();
-        for (number, asked) in asked.iter().enumerate() {
-            let answers = self.answers(asked);
-            let known: Vec<usize> = (0..answers.len())
-                .filter(|i| answers[*i].is_some())
-                .collect();
-            let positive: Vec<bool> = known.iter().filter_map(|i| answers[*i]).collect();
-            let pick = |measured: &Measured| -> Vec<f64> {
-                known.iter().map(|i| measured.scores[number][*i]).collect()
-            };
-            if a.1.why[number].is_some() || b.1.why[number].is_some() {
-                continue;
-            }
-            let difference = a.1.samples[number]
-                .roc_auc
-                .minus(&b.1.samples[number].roc_auc)?;
-            // DeLong's test takes pictures as independent.
-            let p = match alone {
-                true => delong(&[&pick(a.1), &pick(b.1)], &positive)?
-                    .map(|areas| areas.compare(0, 1, LEVEL))
-                    .transpose()?
-                    .flatten()
-                    .map(|c| c.p_value),
-                false => difference.p_value(),
-            };
-            comparisons.push(comparison(method, &asked.name, a.0, b.0, &difference, p)?);
-        }
-        let known: Vec<f64> = comparisons.iter().filter_map(|c| c.p).collect();
-        let mut corrected = holm(&known)?.into_iter();
-        for comparison in &mut comparisons {
-            comparison.p_holm = comparison.p.and_then(|_| corrected.next());
-        }
-        if comparisons.len() == asked.len() && asked.len() > 1 && self.truth.positive.is_empty() {
-            let difference = a.1.first.minus(&b.1.first)?;
-            comparisons.insert(
-                0,
-                comparison(
-                    method,
-                    "all together",
-                    a.0,
-                    b.0,
-                    &difference,
-                    difference.p_value(),
-                )?,
-            );
-        }
-        Ok(comparisons)
+                measure: overall.swap_remove(0),
+            })
+        };
+        known.into_iter().map(stratum).collect()
     }
 }
 
-/// The scores of a question: those of its classes together.
-fn column(asked: &Asked, scores: &[f64], classes: usize) -> Vec<f64> {
-    let together = |row: &[f64]| asked.classes.iter().map(|class| row[*class]).sum::<f64>();
-    // Shares of classes are at most 1, but for rounding.
-    scores
-        .chunks_exact(classes)
-        .map(|row| together(row).min(1.0))
-        .collect()
+fn resampling<'a>(
+    groups: &'a [usize],
+    strata: Option<&'a [usize]>,
+    replicates: usize,
+    seed: u64,
+) -> Resampling<'a> {
+    Resampling {
+        groups: Some(groups),
+        strata,
+        replicates,
+        seed,
+    }
 }
 
-fn comparison(
-    method: Method,
-    question: &str,
-    a: &str,
-    b: &str,
-    difference: &Samples,
-    p: Option<f64>,
-) -> Result<Comparison> {
-    Ok(Comparison {
-        method,
-        question: question.to_owned(),
-        a: a.to_owned(),
-        b: b.to_owned(),
-        difference: difference.estimate(LEVEL)?,
-        p,
-        p_holm: None,
-    })
-}
-
-fn measure(name: &str, samples: &Samples, missing: Option<String>) -> Result<Measure> {
-    let estimate = match &missing {
-        // Where all scores are the same there is an area, of a half, and nothing to trust in it.
+/// A measure from its samples, or why there is none.
+pub(super) fn measure(name: &str, samples: &Samples, why: Option<String>) -> Result<Measure> {
+    let estimate = match &why {
         Some(_) => None,
         None => samples.estimate(LEVEL)?,
     };
@@ -534,78 +311,19 @@ fn measure(name: &str, samples: &Samples, missing: Option<String>) -> Result<Mea
         name: name.to_owned(),
         missing: match estimate {
             Some(_) => None,
-            None => Some(missing.unwrap_or_else(|| "it has no value on these pictures".into())),
+            None => Some(why.unwrap_or_else(|| "it has no value on these pictures".into())),
         },
         estimate,
     })
 }
 
-/// Why a question has no area.
-fn no_area(question: &Question) -> Option<String> {
-    match (question.positives, question.negatives) {
-        (0, 0) => Some("no picture is labelled".into()),
-        (0, _) => Some("no picture is positive".into()),
-        (_, 0) => Some("every picture is positive".into()),
-        _ => None,
-    }
-}
-
 /// The class with the highest score of each picture; of equal ones the first.
 fn highest(scores: &[f64], classes: usize) -> Vec<usize> {
     let best = |row: &[f64]| {
-        (1..classes).fold(
-            0,
-            |best, class| if row[class] > row[best] { class } else { best },
-        )
+        (1..classes).fold(0, |best, class| match row[class] > row[best] {
+            true => class,
+            false => best,
+        })
     };
     scores.chunks_exact(classes).map(best).collect()
-}
-
-/// Sensitivity at even steps of 1 - specificity, on straight lines between the curve's points.
-fn roc_at(ranking: &Ranking) -> Option<Vec<f64>> {
-    let curve = ranking.roc_curve()?;
-    let (x, y) = (&curve.false_positive_rate, &curve.true_positive_rate);
-    let at = |step: usize| {
-        let wanted = step as f64 / (GRID - 1) as f64;
-        // Of several points above one another, the highest: it is the last.
-        let next = x.partition_point(|x| *x <= wanted);
-        if next == x.len() {
-            return y[next - 1];
-        }
-        let share = (wanted - x[next - 1]) / (x[next] - x[next - 1]);
-        y[next - 1] + share * (y[next] - y[next - 1])
-    };
-    Some((0..GRID).map(at).collect())
-}
-
-/// Precision at even steps of recall: that of the first point which reaches it.
-fn precision_at(ranking: &Ranking) -> Option<Vec<f64>> {
-    let curve = ranking.precision_recall_curve()?;
-    let at = |step: usize| {
-        let wanted = step as f64 / (GRID - 1) as f64;
-        let first = curve.recall.partition_point(|recall| *recall < wanted);
-        curve.precision[first.min(curve.precision.len() - 1)]
-    };
-    Some((0..GRID).map(at).collect())
-}
-
-fn band(y: Vec<f64>, drawn: &[Vec<f64>]) -> Band {
-    let tail = (1.0 - LEVEL) / 2.0;
-    let quantile = |step: usize, share: f64| {
-        let mut values: Vec<f64> = drawn.iter().map(|curve| curve[step]).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        let last = values.len().saturating_sub(1) as f64;
-        values
-            .get((share * last).round() as usize)
-            .copied()
-            .unwrap_or(y[step])
-    };
-    Band {
-        x: (0..GRID)
-            .map(|step| step as f64 / (GRID - 1) as f64)
-            .collect(),
-        low: (0..GRID).map(|step| quantile(step, tail)).collect(),
-        high: (0..GRID).map(|step| quantile(step, 1.0 - tail)).collect(),
-        y,
-    }
 }

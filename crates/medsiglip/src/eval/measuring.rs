@@ -1,7 +1,8 @@
 //! [`Measuring`]: one task by every encoder and method.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::compare::comparisons;
 use super::config::EvalConfig;
 use super::embed::Rows;
 use super::encoded::Encoded;
@@ -10,7 +11,7 @@ use super::plane::principal_plane;
 use super::prepared::Prepared;
 use super::probe::Lesson;
 use super::published::published;
-use super::report::{Comparison, DataCurve, Map, Method, MethodReport, Stratum, TaskReport};
+use super::report::{DataCurve, Map, Method, MethodReport, Stratum, TaskReport};
 use super::run::Prediction;
 use super::truth::Answers;
 use crate::dataset::{Divided, Example, Side};
@@ -28,8 +29,8 @@ pub(super) struct Measuring<'a> {
     encoders: Vec<(&'a Encoded, &'a Rows)>,
     /// On the sides train, val and test.
     places: [Vec<usize>; 3],
-    /// The group of every example of the source; one without is its own.
-    groups: Vec<usize>,
+    /// The group of every example of the source.
+    groups: &'a [usize],
 }
 
 /// A method's scores on the measured pictures.
@@ -73,7 +74,7 @@ impl<'a> Measuring<'a> {
             number,
             encoders: having,
             places,
-            groups: groups(examples),
+            groups: &divided.groups[task.source],
             examples,
         })
     }
@@ -88,59 +89,36 @@ impl<'a> Measuring<'a> {
     /// Those of its parts; `INTERRUPTED` where `stop` says so.
     pub fn report(&self, stop: fn() -> bool) -> Result<(TaskReport, Vec<Prediction>)> {
         let (task, truth) = (self.task.config, &self.task.truth);
-        let of_measured: Vec<usize> = self
-            .measured()
-            .iter()
-            .map(|place| self.groups[*place])
-            .collect();
-        let sample = Sample::new(
-            truth,
-            self.measured(),
-            &of_measured,
-            self.config.replicates,
-            self.config.seed,
-        )?;
+        let groups = self.measured().iter().map(|place| self.groups[*place]);
+        let groups: Vec<usize> = groups.collect();
+        let EvalConfig {
+            replicates, seed, ..
+        } = *self.config;
+        let sample = Sample::new(truth, self.measured(), &groups, replicates, seed)?;
         let mut predictions = Vec::new();
-        let mut results: Vec<(MethodReport, Measured)> = Vec::new();
+        let mut results = Vec::new();
         for scored in self.scores()? {
             if stop() {
                 return Err(Error::Interrupted);
             }
             predictions.extend(self.predictions(&scored));
-            let mut measured = sample.measure(&scored.scores)?;
-            let report = MethodReport {
-                overall: std::mem::take(&mut measured.overall),
-                questions: std::mem::take(&mut measured.questions),
-                confusion: measured.confusion.take(),
-                strata: self.strata(&sample, &scored.scores)?,
-                encoder: scored.encoder,
-                method: scored.method,
-                settings: scored.settings,
-            };
-            results.push((report, measured));
+            results.push(self.result(&sample, scored)?);
         }
-        let [train, val, test] = [0, 1, 2].map(|side| truth.counts(&self.places[side]));
-        let counts = train
-            .into_iter()
-            .zip(val)
-            .zip(test)
-            .map(|((train, val), test)| [train, val, test]);
-        let mut distinct = of_measured.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
+        let counts = [0, 1, 2].map(|side| truth.counts(&self.places[side]));
+        let of_class = |class: usize| [0, 1, 2].map(|side: usize| counts[side][class]);
+        let positive = truth
+            .positive
+            .iter()
+            .map(|class| truth.classes[*class].clone());
         let report = TaskReport {
             name: task.name.clone(),
             source: task.source.clone(),
             kind: truth.kind(),
             classes: truth.classes.clone(),
-            positive: truth
-                .positive
-                .iter()
-                .map(|class| truth.classes[*class].clone())
-                .collect(),
-            counts: counts.collect(),
+            positive: positive.collect(),
+            counts: (0..truth.classes.len()).map(of_class).collect(),
             images: self.measured().len(),
-            groups: distinct.len(),
+            groups: groups.iter().collect::<BTreeSet<_>>().len(),
             comparisons: comparisons(&sample, &results)?,
             results: results.into_iter().map(|(report, _)| report).collect(),
             data_curves: self.data_curves(&sample)?,
@@ -148,6 +126,20 @@ impl<'a> Measuring<'a> {
             published: task.published.as_deref().map(published).unwrap_or_default(),
         };
         Ok((report, predictions))
+    }
+
+    fn result(&self, sample: &Sample, scored: Scored) -> Result<(MethodReport, Measured)> {
+        let mut measured = sample.measure(&scored.scores)?;
+        let report = MethodReport {
+            overall: std::mem::take(&mut measured.overall),
+            questions: std::mem::take(&mut measured.questions),
+            confusion: measured.confusion.take(),
+            strata: self.strata(sample, &scored.scores)?,
+            encoder: scored.encoder,
+            method: scored.method,
+            settings: scored.settings,
+        };
+        Ok((report, measured))
     }
 
     fn scores(&self) -> Result<Vec<Scored>> {
@@ -195,7 +187,7 @@ impl<'a> Measuring<'a> {
             rows,
             train: &self.places[0],
             val: &self.places[1],
-            groups: &self.groups,
+            groups: self.groups,
             config: self.task.config.probe.as_ref()?,
             seed: self.config.seed,
         })
@@ -269,32 +261,4 @@ impl<'a> Measuring<'a> {
         };
         self.encoders.iter().map(map).collect()
     }
-}
-
-fn comparisons(sample: &Sample, results: &[(MethodReport, Measured)]) -> Result<Vec<Comparison>> {
-    let mut all = Vec::new();
-    for (first, (a, of_a)) in results.iter().enumerate() {
-        for (b, of_b) in results
-            .iter()
-            .skip(first + 1)
-            .filter(|(b, _)| b.method == a.method)
-        {
-            all.extend(sample.compare(a.method, (&a.encoder, of_a), (&b.encoder, of_b))?);
-        }
-    }
-    Ok(all)
-}
-
-fn groups(examples: &[Example]) -> Vec<usize> {
-    let mut numbers: HashMap<&str, usize> = HashMap::new();
-    let mut next = 0..;
-    let mut new = || next.next().expect("without end");
-    let mut all = Vec::with_capacity(examples.len());
-    for example in examples {
-        all.push(match &example.group {
-            Some(group) => *numbers.entry(group).or_insert_with(&mut new),
-            None => new(),
-        });
-    }
-    all
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::config::TaskConfig;
+use super::published::published;
 use super::report::Kind;
 use super::truth::Truth;
 use crate::Result;
@@ -34,6 +35,13 @@ impl<'a> Prepared<'a> {
                 return Err(config.bad(&format!("strata: no example has a value in the column {column}; name it among the source's labels")));
             }
         }
+        if let Some(name) = config
+            .published
+            .as_ref()
+            .filter(|name| published(name).is_empty())
+        {
+            return Err(config.bad(&format!("published: nothing was published of {name}")));
+        }
         let prompts = config
             .zero_shot
             .as_ref()
@@ -52,13 +60,8 @@ impl<'a> Prepared<'a> {
 
     /// Places of pictures of which anything is known; on the training side, those to learn from.
     pub fn on_side(&self, divided: &Divided, side: Side) -> Vec<usize> {
-        let mut places = match side {
-            Side::Train => divided.to_learn(self.source),
-            side => divided.on_side(self.source, side),
-        };
-        let left_out = &divided.left_out[self.source];
-        let copy = |place: &usize| side == Side::Val && left_out.contains(place);
-        places.retain(|place| self.truth.is_known(*place) && !copy(place));
+        let mut places = divided.to_use(self.source, side);
+        places.retain(|place| self.truth.is_known(*place));
         places
     }
 

@@ -9,14 +9,11 @@ use super::embed::Rows;
 use super::measure::Sample;
 use super::report::{DataCurve, DataPoint};
 use super::truth::{Answers, Truth};
+use crate::Result;
 use crate::metrics::Estimate;
 use crate::probe::{
-    ClassWeight, Features, Head, Kind, Probe, Recipe, Settings, Split, Task, folds, subsets,
+    ClassWeight, DEFAULT_C, Features, Head, Probe, Recipe, Settings, Split, Task, folds, subsets,
 };
-use crate::{Error, Result};
-
-/// The C of a probe that has too few pictures to choose by.
-const DEFAULT_C: f64 = 1.0;
 
 /// Passes of the solver for one C; with the largest C, classes that can be separated need more, and the report says so.
 const MAX_ITER: usize = 2000;
@@ -137,7 +134,7 @@ impl Lesson<'_> {
         sizes.sort_unstable();
         sizes.dedup();
         for size in sizes {
-            let repeat = |repeat: usize| -> Result<Option<f64>> {
+            let repeat = |repeat: usize| -> Result<Option<(usize, f64)>> {
                 let seed = self.seed.wrapping_add(repeat as u64);
                 // Too small for its classes, or for its groups.
                 let Ok(subset) = subsets(&labels, Some(&groups), &[size], seed) else {
@@ -145,23 +142,27 @@ impl Lesson<'_> {
                 };
                 let learn: Vec<usize> = subset[0].iter().map(|item| known[*item]).collect();
                 let learned = self.learn(&learn, Tuned::Held)?;
-                sample.first(&self.predict(&learned, places)?)
+                let value = sample.value(&self.predict(&learned, places)?)?;
+                Ok(value.map(|value| (learn.len(), value)))
             };
             let values = (0..config.repeats).into_par_iter().map(repeat);
-            let values: Vec<f64> = values
+            let values: Vec<(usize, f64)> = values
                 .collect::<Result<Vec<_>>>()?
                 .into_iter()
                 .flatten()
                 .collect();
-            let estimate = (!values.is_empty()).then(|| Estimate {
-                value: values.iter().sum::<f64>() / values.len() as f64,
-                low: values.iter().copied().fold(f64::INFINITY, f64::min),
-                high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-                without_value: config.repeats - values.len(),
-            });
+            let count = values.len() as f64;
+            let areas = || values.iter().map(|(_, area)| *area);
             points.push(DataPoint {
-                size,
-                estimate,
+                // Groups are whole: a subset may be smaller than asked for.
+                size: values.iter().map(|(size, _)| *size as f64).sum::<f64>() / count.max(1.0),
+                asked: size,
+                estimate: (!values.is_empty()).then(|| Estimate {
+                    value: areas().sum::<f64>() / count,
+                    low: areas().fold(f64::INFINITY, f64::min),
+                    high: areas().fold(f64::NEG_INFINITY, f64::max),
+                    without_value: config.repeats - values.len(),
+                }),
                 repeats: values.len(),
             });
         }
@@ -232,7 +233,6 @@ impl Lesson<'_> {
         if !has_all(&labels) {
             return Ok((None, None));
         }
-        let recipe = self.recipe();
         let mut splits = Vec::new();
         match tuned {
             Tuned::Folds(count) => {
@@ -242,48 +242,24 @@ impl Lesson<'_> {
             }
             Tuned::Held => {
                 let (held, of_held) = known(self.val);
-                if has_all(&of_held) {
-                    places.extend(held);
-                    labels.extend(of_held);
-                    splits = vec![Split {
-                        train: (0..own).collect(),
-                        held: (own..places.len()).collect(),
-                    }];
-                }
+                places.extend(held);
+                labels.extend(of_held);
+                splits.push(Split {
+                    train: (0..own).collect(),
+                    held: (own..places.len()).collect(),
+                });
             }
         }
-        let embeddings = self.rows.select(&places)?;
-        let features = Features::of(&embeddings)?;
-        let task = Task::new(classes.len(), labels)?;
         let weight = match self.config.balanced {
             true => ClassWeight::Balanced,
             false => ClassWeight::None,
         };
-        let task = [task.class_weight(&weight)?];
-        let chosen = match splits.is_empty() {
-            true => None,
-            false => match recipe.choose(&features, &task, &splits) {
-                Ok(choices) => choices.first().map(|choice| choice.c),
-                // Groups may leave a fold without a class.
-                Err(Error::BadArgument(_)) => None,
-                Err(e) => return Err(e),
-            },
-        };
+        let embeddings = self.rows.select(&places)?;
+        let task = Task::new(classes.len(), labels)?.class_weight(&weight)?;
+        let of = (&Features::of(&embeddings)?, &task);
         let items: Vec<usize> = (0..own).collect();
-        let fitted = recipe.fit(&features, &task, &items, &[chosen.unwrap_or(DEFAULT_C)])?;
-        let kind = match classes.len() {
-            2 => Kind::Binary,
-            _ => Kind::Multinomial,
-        };
-        let head = Head::new(
-            name,
-            classes,
-            kind,
-            &fitted.fits[0],
-            recipe.settings.penalty,
-            fitted.scaler,
-        )?;
-        Ok((Some(head), chosen))
+        let (head, choice) = self.recipe().head(&name, &classes, of, &items, &splits)?;
+        Ok((Some(head), choice.map(|choice| choice.c)))
     }
 
     fn recipe(&self) -> Recipe {

@@ -222,7 +222,7 @@ pub struct Comparison {
     pub difference: Option<Estimate>,
     /// That there is no difference, by DeLong's test; for questions.
     pub p: Option<f64>,
-    /// The same after Holm's correction over the questions of the task.
+    /// The same after Holm's correction over all tests of the task's method.
     pub p_holm: Option<f64>,
 }
 
@@ -238,8 +238,10 @@ pub struct DataCurve {
 /// Probes that learned from as many pictures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataPoint {
-    /// Pictures that they learned from.
-    pub size: usize,
+    /// Pictures that they learned from, on average: whole groups of them.
+    pub size: f64,
+    /// Pictures that were asked for.
+    pub asked: usize,
     /// Mean of the first overall measure; the band is that of the repeats: its least and its greatest.
     pub estimate: Option<Estimate>,
     /// Probes.

@@ -6,12 +6,12 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::config::EvalConfig;
-use super::encoded::Encoded;
+use super::encoded::{Asked, Encoded};
 use super::measuring::Measuring;
 use super::prepared::Prepared;
 use super::report::{Method, Report, SourceFacts, TaskReport};
 use crate::Result;
-use crate::dataset::{Divided, Side};
+use crate::dataset::{Divided, Side, Source};
 use crate::image::DecodeOptions;
 use crate::model::Device;
 
@@ -93,10 +93,14 @@ pub fn evaluate(
         .iter()
         .map(|task| Prepared::new(task, &divided, options.base));
     let tasks: Vec<Prepared> = tasks.collect::<Result<_>>()?;
-    let mut encoders = Vec::new();
-    for encoder in &config.encoders {
-        encoders.push(Encoded::new(encoder, &divided, &tasks, options, tell)?);
-    }
+    let asked = Asked {
+        divided: &divided,
+        tasks: &tasks,
+        options,
+    };
+    let encoders = config.encoders.iter();
+    let encoders = encoders.map(|encoder| Encoded::new(encoder, &asked, tell));
+    let encoders: Vec<Encoded> = encoders.collect::<Result<_>>()?;
     for warning in divided.skipped() {
         tell(&Event::Warning(warning))?;
     }
@@ -109,22 +113,6 @@ pub fn evaluate(
         reports.push(report);
         predictions.extend(scores);
     }
-    let skipped = divided.pictures.skipped();
-    let facts = divided
-        .sources()
-        .iter()
-        .enumerate()
-        .map(|(number, source)| SourceFacts {
-            name: source.config.name.clone(),
-            license: config
-                .source_licenses
-                .get(&source.config.name)
-                .cloned()
-                .unwrap_or_else(|| "not stated".into()),
-            images: Side::ALL.map(|side| divided.on_side(number, side).len()),
-            groups: groups_on_sides(&divided, number),
-            skipped: source.skipped.total() + skipped[number].total(),
-        });
     let report = Report {
         name: config.name.clone(),
         medsiglip: env!("CARGO_PKG_VERSION").into(),
@@ -132,7 +120,7 @@ pub fn evaluate(
         data: divided.fingerprint.clone(),
         seed: config.seed,
         replicates: config.replicates,
-        sources: facts.collect(),
+        sources: source_facts(config, &divided),
         encoders: encoders
             .iter()
             .map(|encoder| encoder.facts.clone())
@@ -141,6 +129,23 @@ pub fn evaluate(
         tasks: reports,
     };
     Ok((report, predictions))
+}
+
+fn source_facts(config: &EvalConfig, divided: &Divided) -> Vec<SourceFacts> {
+    let skipped = divided.pictures.skipped();
+    let sources = divided.sources().iter().enumerate();
+    let facts = |(number, source): (usize, &Source)| {
+        let name = &source.config.name;
+        let license = config.source_licenses.get(name).cloned();
+        SourceFacts {
+            name: name.clone(),
+            license: license.unwrap_or_else(|| "not stated".into()),
+            images: Side::ALL.map(|side| divided.on_side(number, side).len()),
+            groups: groups_on_sides(divided, number),
+            skipped: source.skipped.total() + skipped[number].total(),
+        }
+    };
+    sources.map(facts).collect()
 }
 
 fn groups_on_sides(divided: &Divided, source: usize) -> Option<[usize; 3]> {

@@ -30,7 +30,8 @@ impl Table {
     /// As GitHub's Markdown.
     pub fn markdown(&self) -> String {
         let line = |cells: &[String]| {
-            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            let plain = |cell: &String| cell.replace('|', "\\|").replace(['\r', '\n'], " ");
+            let cells: Vec<String> = cells.iter().map(plain).collect();
             format!("| {} |\n", cells.join(" | "))
         };
         let mut text = format!("{}\n\n{}|", self.caption, line(&self.header));
@@ -206,7 +207,7 @@ fn comparisons(all: &[Comparison]) -> Table {
         "p (Holm)",
     ];
     let mut table = Table::new(
-        "Two encoders on the same pictures: p by DeLong's test, or by the paired bootstrap where patients have several pictures; Holm's correction over the questions of these two",
+        "Two encoders on the same pictures: p by DeLong's test, or by the paired bootstrap where patients have several pictures; Holm's correction over all tests of a method",
         &header,
     );
     let number = |p: Option<f64>| {
@@ -243,7 +244,7 @@ fn data_curves(task: &TaskReport) -> Table {
         return table;
     };
     for (number, point) in first.points.iter().enumerate() {
-        let mut row = vec![point.size.to_string()];
+        let mut row = vec![format!("{:.0}", point.size)];
         row.extend(task.data_curves.iter().map(|curve| {
             let estimate = curve.points.get(number).and_then(|point| point.estimate);
             estimate.map_or(NONE.into(), |e| plain(&e))
@@ -268,7 +269,11 @@ pub fn cell(measure: Option<&Measure>) -> String {
 }
 
 fn plain(e: &Estimate) -> String {
-    format!("{:.3} [{:.3}, {:.3}]", e.value, e.low, e.high)
+    let interval = format!("{:.3} [{:.3}, {:.3}]", e.value, e.low, e.high);
+    match e.without_value {
+        0 => interval,
+        some => format!("{interval} ({some} samples had none)"),
+    }
 }
 
 fn signed(e: &Estimate) -> String {
@@ -299,50 +304,54 @@ pub fn long(report: &Report) -> Result<Vec<u8>> {
     writer.write_record(header).map_err(failed)?;
     for task in &report.tasks {
         for result in &task.results {
-            let whole = result
-                .overall
-                .iter()
-                .map(|m| (String::from("all"), None, m));
-            let single = result.questions.iter().flat_map(|q| {
-                q.measures
-                    .iter()
-                    .map(move |m| (q.name.clone(), Some((q.positives, q.negatives)), m))
-            });
-            let strata = result
-                .strata
-                .iter()
-                .map(|s| (format!("{} = {}", s.column, s.value), None, &s.measure));
-            for (about, counts, measure) in whole.chain(single).chain(strata) {
-                let count = |of: fn((usize, usize)) -> usize| {
-                    counts.map_or(String::new(), |c| of(c).to_string())
-                };
-                let number = |of: fn(&Estimate) -> f64| {
-                    measure
-                        .estimate
-                        .as_ref()
-                        .map_or(String::new(), |e| of(e).to_string())
-                };
-                let row = [
-                    task.name.clone(),
-                    result.encoder.clone(),
-                    result.method.title().to_owned(),
-                    about,
-                    count(|c| c.0),
-                    count(|c| c.1),
-                    measure.name.clone(),
-                    number(|e| e.value),
-                    number(|e| e.low),
-                    number(|e| e.high),
-                    measure
-                        .estimate
-                        .map_or(String::new(), |e| e.without_value.to_string()),
-                    measure.missing.clone().unwrap_or_default(),
-                ];
-                writer.write_record(row).map_err(failed)?;
+            for row in long_rows(result) {
+                let of = [&task.name, &result.encoder].map(String::as_str);
+                let row = row.iter().map(String::as_str);
+                let method = std::iter::once(result.method.title());
+                let record = of.into_iter().chain(method).chain(row);
+                writer.write_record(record).map_err(failed)?;
             }
         }
     }
     writer
         .into_inner()
         .map_err(|e| Error::BadArgument(format!("table: {e}")))
+}
+
+/// The columns from `about` on.
+fn long_rows(result: &MethodReport) -> Vec<[String; 9]> {
+    let row = |about: &str, counts: Option<(usize, usize)>, measure: &Measure| {
+        let Measure {
+            name,
+            estimate,
+            missing,
+        } = measure;
+        let count = |of: fn((usize, usize)) -> usize| counts.map(|c| of(c).to_string());
+        let number = |of: fn(&Estimate) -> String| estimate.as_ref().map(of);
+        [
+            Some(about.to_owned()),
+            count(|c| c.0),
+            count(|c| c.1),
+            Some(name.clone()),
+            number(|e| e.value.to_string()),
+            number(|e| e.low.to_string()),
+            number(|e| e.high.to_string()),
+            number(|e| e.without_value.to_string()),
+            missing.clone(),
+        ]
+        .map(Option::unwrap_or_default)
+    };
+    let mut rows: Vec<_> = result.overall.iter().map(|m| row("all", None, m)).collect();
+    for question in &result.questions {
+        let counts = Some((question.positives, question.negatives));
+        rows.extend(
+            question
+                .measures
+                .iter()
+                .map(|m| row(&question.name, counts, m)),
+        );
+    }
+    let strata = result.strata.iter();
+    rows.extend(strata.map(|s| row(&format!("{} = {}", s.column, s.value), None, &s.measure)));
+    rows
 }

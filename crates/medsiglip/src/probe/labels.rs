@@ -1,15 +1,12 @@
 //! [`Labels`]: what a table of labels says of ids, and the probe that is learned from it and a table of embeddings.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
-use super::{Choice, Features, Head, Kind, Probe, Recipe, Task, folds};
+use super::{Choice, ClassWeight, Features, Probe, Recipe, Task, folds};
 use crate::embedding::{EmbeddingTable, IdMatch};
-use crate::probe::ClassWeight;
 use crate::{Error, Result};
 
-/// The C of a head that is in too few groups to choose by.
-const DEFAULT_C: f64 = 1.0;
 /// Rows of a table of labels.
 const MAX_ROWS: usize = 1 << 27;
 
@@ -24,6 +21,57 @@ pub struct LabelColumns {
     pub findings: Vec<String>,
     /// The patient, lesion or slide.
     pub group: Option<String>,
+}
+
+/// Ids, groups (empty without one), and the cells of every column that was asked for.
+type Cells = (Vec<String>, Vec<String>, Vec<Vec<String>>);
+
+impl LabelColumns {
+    fn asked(&self) -> impl Iterator<Item = &String> {
+        self.label.iter().chain(&self.findings)
+    }
+
+    fn cells(&self, path: &Path) -> Result<Cells> {
+        let bad = |what: &str| Error::BadConfig(format!("labels: {what}: {}", path.display()));
+        let mut reader = csv::Reader::from_path(path).map_err(|e| match e.into_kind() {
+            csv::ErrorKind::Io(e) => Error::io("read", path, e),
+            _ => bad("expected a CSV file with a header"),
+        })?;
+        let header = reader
+            .headers()
+            .map_err(|_| bad("expected a header"))?
+            .clone();
+        let place = |name: &str| header.iter().position(|own| own == name);
+        let needed = |name: &String| place(name).ok_or_else(|| bad(&format!("no column {name}")));
+        let id = match &self.id {
+            Some(name) => needed(name)?,
+            None => ["id", "path", "image"]
+                .into_iter()
+                .find_map(place)
+                .ok_or_else(|| bad("no column id, path or image; name the one with the ids"))?,
+        };
+        let group = self.group.as_ref().map(needed).transpose()?;
+        let places: Vec<usize> = self.asked().map(needed).collect::<Result<_>>()?;
+        let (mut ids, mut groups) = (Vec::new(), Vec::new());
+        let mut cells = vec![Vec::new(); places.len()];
+        for (row, record) in reader.records().enumerate() {
+            if row >= MAX_ROWS {
+                return Err(Error::Limit {
+                    what: "the number of rows of a table of labels",
+                    got: row as u64 + 1,
+                    limit: MAX_ROWS as u64,
+                });
+            }
+            let record = record.map_err(|_| bad(&format!("row {} cannot be read", row + 2)))?;
+            let cell = |at: usize| record.get(at).unwrap_or_default().trim().to_owned();
+            ids.push(cell(id));
+            groups.push(group.map(cell).unwrap_or_default());
+            for (column, at) in cells.iter_mut().zip(&places) {
+                column.push(cell(*at));
+            }
+        }
+        Ok((ids, groups, cells))
+    }
 }
 
 /// A question with its answers.
@@ -55,70 +103,36 @@ impl Labels {
     /// `BAD_CONFIG` with the row for a missing column, an id that is there twice, or a finding that is none of 1, 0 and
     /// nothing; `IO_ERROR`; `LIMIT_EXCEEDED`.
     pub fn read(path: &Path, columns: &LabelColumns) -> Result<Self> {
-        let bad = |what: &str| Error::BadConfig(format!("labels: {what}: {}", path.display()));
         if columns.label.is_some() != columns.findings.is_empty() {
             return Err(Error::BadArgument(
                 "labels: expected either a column of classes or columns of findings".into(),
             ));
         }
-        let mut reader = csv::Reader::from_path(path).map_err(|e| match e.into_kind() {
-            csv::ErrorKind::Io(e) => Error::io("read", path, e),
-            _ => bad("expected a CSV file with a header"),
-        })?;
-        let header = reader
-            .headers()
-            .map_err(|_| bad("expected a header"))?
-            .clone();
-        let place = |name: &str| header.iter().position(|own| own == name);
-        let needed = |name: &String| place(name).ok_or_else(|| bad(&format!("no column {name}")));
-        let id = match &columns.id {
-            Some(name) => needed(name)?,
-            None => ["id", "path", "image"]
-                .into_iter()
-                .find_map(place)
-                .ok_or_else(|| bad("no column id, path or image; name the one with the ids"))?,
-        };
-        let group = columns.group.as_ref().map(needed).transpose()?;
-        let asked: Vec<&String> = columns.label.iter().chain(&columns.findings).collect();
-        let places: Vec<usize> = asked
-            .iter()
-            .map(|name| needed(name))
-            .collect::<Result<_>>()?;
-        let (mut ids, mut groups, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
-        let mut cells: Vec<Vec<String>> = vec![Vec::new(); places.len()];
-        let (mut numbers, mut next) = (HashMap::new(), 0..);
-        for (row, record) in reader.records().enumerate() {
-            let record = record.map_err(|_| bad(&format!("row {} cannot be read", row + 2)))?;
-            if row >= MAX_ROWS {
-                return Err(Error::Limit {
-                    what: "the number of rows of a table of labels",
-                    got: row as u64 + 1,
-                    limit: MAX_ROWS as u64,
-                });
-            }
-            let cell = |at: usize| record.get(at).unwrap_or_default().trim().to_owned();
-            if !seen.insert(cell(id)) {
-                return Err(bad(&format!("the id of row {} is there twice", row + 2)));
-            }
-            ids.push(cell(id));
-            let own = group.map(cell).filter(|group| !group.is_empty());
-            groups.push(match own {
-                Some(group) => *numbers
-                    .entry(group)
-                    .or_insert_with(|| next.next().expect("without end")),
-                None => next.next().expect("without end"),
-            });
-            for (column, at) in cells.iter_mut().zip(&places) {
-                column.push(cell(*at));
-            }
+        let bad = |what: &str| Error::BadConfig(format!("labels: {what}: {}", path.display()));
+        let (ids, groups, cells) = columns.cells(path)?;
+        let mut seen = HashSet::new();
+        if let Some(row) = ids.iter().position(|id| !seen.insert(id)) {
+            return Err(bad(&format!("the id of row {} is there twice", row + 2)));
         }
-        let of_classes = columns.label.is_some();
-        let questions = asked.into_iter().zip(cells).map(|(name, cells)| match of_classes {
-            true => Ok(classes(name, &cells)),
-            false => finding(name, &cells).map_err(|row| {
-                bad(&format!("column {name}, row {}: expected 1 (present), 0 (absent) or nothing (unknown)", row + 2))
-            }),
+        let (mut numbers, mut next) = (HashMap::new(), 0..);
+        let mut new = || next.next().expect("without end");
+        let groups = groups.into_iter().map(|group| match group.is_empty() {
+            true => new(),
+            false => *numbers.entry(group).or_insert_with(&mut new),
         });
+        let groups = groups.collect();
+        let questions =
+            columns.asked().zip(cells).map(|(name, cells)| {
+                match columns.label {
+            Some(_) => Ok(classes(name, &cells)),
+            None => finding(name, &cells).map_err(|row| {
+                bad(&format!(
+                    "column {name}, row {}: expected 1 (present), 0 (absent) or nothing (unknown)",
+                    row + 2
+                ))
+            }),
+        }
+            });
         Ok(Self {
             questions: questions.collect::<Result<_>>()?,
             ids,
@@ -202,47 +216,36 @@ impl Learning {
     /// # Errors
     /// `BAD_ARGUMENT` where no id joins or a question lacks a class; as of [`Recipe::fit`].
     pub fn learn(&self, table: &EmbeddingTable, labels: &Labels) -> Result<Learned> {
+        if self.folds < 2 {
+            return Err(Error::BadArgument(format!(
+                "folds: expected two or more, got {}",
+                self.folds
+            )));
+        }
         let joined = table.join(&labels.ids, self.ids)?;
         let features = Features::of(&joined.embeddings)?;
         let (mut heads, mut choices, mut items) = (Vec::new(), Vec::new(), Vec::new());
         for question in &labels.questions {
             let known = joined.found.iter().enumerate();
-            let known = known.filter_map(|(row, place)| Some((row, *place, question.of[*place]?)));
-            let (mut rows, mut of_rows, mut groups) = (Vec::new(), Vec::new(), Vec::new());
-            for (row, place, label) in known {
-                rows.push(row);
-                of_rows.push(label);
-                groups.push(labels.groups[place]);
-            }
-            let own = features.select(&rows)?;
-            let task = Task::new(question.classes.len(), of_rows.clone())?;
-            let task = [task.class_weight(&self.class_weight)?];
+            let known =
+                known.filter_map(|(row, place)| Some((row, (*place, question.of[*place]?))));
+            let (rows, known): (Vec<usize>, Vec<(usize, usize)>) = known.unzip();
+            let of_rows: Vec<usize> = known.iter().map(|(_, class)| *class).collect();
+            let groups: Vec<usize> = known
+                .iter()
+                .map(|(place, _)| labels.groups[*place])
+                .collect();
             // A class that is in too few groups cannot be in every fold.
-            let choice = match folds(
-                &of_rows,
-                Some(&groups),
-                self.folds,
-                self.recipe.settings.seed,
-            ) {
-                Ok(splits) => self.recipe.choose(&own, &task, &splits)?.pop(),
-                Err(_) => None,
-            };
-            let c = choice.as_ref().map_or(DEFAULT_C, |choice| choice.c);
+            let seed = self.recipe.settings.seed;
+            let splits = folds(&of_rows, Some(&groups), self.folds, seed).unwrap_or_default();
+            let task =
+                Task::new(question.classes.len(), of_rows)?.class_weight(&self.class_weight)?;
+            let of = (&features.select(&rows)?, &task);
             let all: Vec<usize> = (0..rows.len()).collect();
-            let fitted = self.recipe.fit(&own, &task, &all, &[c])?;
-            let kind = match question.classes.len() {
-                2 => Kind::Binary,
-                _ => Kind::Multinomial,
-            };
-            let penalty = self.recipe.settings.penalty;
-            heads.push(Head::new(
-                &question.name,
-                question.classes.clone(),
-                kind,
-                &fitted.fits[0],
-                penalty,
-                fitted.scaler,
-            )?);
+            let (head, choice) =
+                self.recipe
+                    .head(&question.name, &question.classes, of, &all, &splits)?;
+            heads.push(head);
             choices.push(choice);
             items.push(rows.len());
         }

@@ -38,6 +38,7 @@
 
 mod basis;
 mod coordinate;
+mod direct;
 mod features;
 #[cfg(feature = "data")]
 mod labels;
@@ -55,7 +56,7 @@ pub use features::{Features, Scaler};
 pub use labels::{LabelColumns, Labelled, Labels, Learned, Learning};
 pub use objective::Penalty;
 pub use saved::{FitNote, Head, Kind, Probe};
-pub use select::{Choice, Fitted, Recipe, Score};
+pub use select::{Choice, DEFAULT_C, Fitted, Recipe, Score};
 pub use solver::{Fit, Settings, Solver, default_cs};
 pub use splits::{Split, folds, subsets};
 pub use task::{ClassWeight, Task};

@@ -36,12 +36,13 @@ struct Conjugate<'a> {
     wanted: f64,
 }
 
-/// A step for each problem as changes of coefficients (K, D) and intercepts (K), and the products that all took.
+/// A step for each problem as changes of coefficients (K, D) and intercepts (K), and whether it came as near to Newton's as
+/// it was to; and the products that all took.
 pub(super) fn steps(
     basis: &Basis,
     problems: &[&Problem],
     points: &[&Point],
-) -> (Vec<Weights>, usize) {
+) -> (Vec<(Weights, bool)>, usize) {
     let mut all: Vec<Conjugate> = problems
         .iter()
         .zip(points)
@@ -55,7 +56,10 @@ pub(super) fn steps(
         all.iter_mut().for_each(|one| one.turn(basis));
         products += 1;
     }
-    (all.iter().map(|one| one.end(basis)).collect(), products + 1)
+    let ends = all
+        .iter()
+        .map(|one| (one.end(basis), one.norm <= one.wanted));
+    (ends.collect(), products + 1)
 }
 
 impl<'a> Conjugate<'a> {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::features::{Features, Scaler};
 use super::objective::probabilities;
+use super::saved::{Head, Kind};
 use super::solver::{Fit, Settings, Solver, default_cs};
 use super::splits::Split;
 use super::task::Task;
@@ -13,6 +14,9 @@ use crate::{Error, Result};
 
 /// Features of all splits that are in memory at once.
 const MOST_BYTES: usize = 4 << 30;
+
+/// The C of a head that has too little to choose it by.
+pub const DEFAULT_C: f64 = 1.0;
 
 /// By what C is chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +138,40 @@ impl Recipe {
             Choice { c, scores }
         };
         Ok((0..tasks.len()).map(choice).collect())
+    }
+
+    /// The head of one task: C is chosen over `splits`, and it is fitted on `items`. C is 1, and there is no choice, where there
+    /// are no splits, or a class is missing in a held-out part.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn head(
+        &self,
+        name: &str,
+        classes: &[String],
+        (features, task): (&Features, &Task),
+        items: &[usize],
+        splits: &[Split],
+    ) -> Result<(Head, Option<Choice>)> {
+        let tasks = std::slice::from_ref(task);
+        let choice = match splits.is_empty() {
+            true => None,
+            false => match self.choose(features, tasks, splits) {
+                Ok(mut choices) => choices.pop(),
+                // Whole groups may leave a part without a class.
+                Err(Error::BadArgument(_)) => None,
+                Err(e) => return Err(e),
+            },
+        };
+        let c = choice.as_ref().map_or(DEFAULT_C, |choice| choice.c);
+        let fitted = self.fit(features, tasks, items, &[c])?;
+        let kind = match classes.len() {
+            2 => Kind::Binary,
+            _ => Kind::Multinomial,
+        };
+        let (fits, penalty) = (&fitted.fits[0], self.settings.penalty);
+        let head = Head::new(name, classes.to_vec(), kind, fits, penalty, fitted.scaler)?;
+        Ok((head, choice))
     }
 
     /// (tasks, values of C), higher is better.

@@ -10,7 +10,7 @@ use super::features::Features;
 use super::objective::{Penalty, Point, Problem, Weights};
 use super::saga::{Local, pass};
 use super::task::Task;
-use super::{coordinate, newton};
+use super::{coordinate, direct, newton};
 use crate::{Error, Result};
 
 /// Passes over the items between two looks at the duality gap.
@@ -257,14 +257,7 @@ impl<'a> Solver<'a> {
         if open.is_empty() {
             return;
         }
-        let of: Vec<&Problem> = open.iter().map(|i| &problems[*i]).collect();
-        let points: Vec<&Point> = open.iter().map(|i| &states[*i].point).collect();
-        let (steps, passes) = newton::steps(&self.basis, &of, &points);
-        let mut left: Vec<(usize, Weights)> = open.iter().copied().zip(steps).collect();
-        for i in open {
-            states[*i].n_iter += passes;
-            states[*i].polish_steps += 1;
-        }
+        let mut left = self.newton_steps(problems, states, open);
         let mut length = 1.0;
         while !left.is_empty() && length > 1e-6 {
             let of: Vec<&Problem> = left.iter().map(|(i, _)| &problems[*i]).collect();
@@ -287,6 +280,39 @@ impl<'a> Solver<'a> {
         for (i, _) in left {
             states[i].stalled = true;
         }
+    }
+
+    /// Newton's steps of `open` problems: by conjugate gradients, until these once took too many products.
+    fn newton_steps(
+        &self,
+        problems: &[Problem],
+        states: &mut [State],
+        open: &[usize],
+    ) -> Vec<(usize, Weights)> {
+        let mut steps = Vec::new();
+        let mut rest = Vec::new();
+        for i in open {
+            states[*i].polish_steps += 1;
+            let direct = states[*i]
+                .direct
+                .then(|| direct::step(&self.basis, &problems[*i], &states[*i].point));
+            match direct.flatten() {
+                Some(step) => {
+                    states[*i].n_iter += 1;
+                    steps.push((*i, step));
+                }
+                None => rest.push(*i),
+            }
+        }
+        let of: Vec<&Problem> = rest.iter().map(|i| &problems[*i]).collect();
+        let points: Vec<&Point> = rest.iter().map(|i| &states[*i].point).collect();
+        let (found, passes) = newton::steps(&self.basis, &of, &points);
+        for (i, (step, is_near)) in rest.into_iter().zip(found) {
+            states[i].n_iter += passes;
+            states[i].direct = !is_near && direct::fits(&self.basis, &problems[i]);
+            steps.push((i, step));
+        }
+        steps
     }
 
     /// A step of coordinate descent for `open` problems.
@@ -325,6 +351,8 @@ struct State {
     promised: f64,
     /// Whether a second-order method can take over.
     polishable: bool,
+    /// Whether conjugate gradients took too many products.
+    direct: bool,
     /// No method descends any further.
     stalled: bool,
 }
@@ -338,6 +366,7 @@ impl State {
             polish_steps: 0,
             promised: 0.0,
             polishable: true,
+            direct: false,
             stalled: false,
         }
     }

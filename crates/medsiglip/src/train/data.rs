@@ -7,7 +7,7 @@ use super::config::{Positives, TrainConfig};
 use super::step::Pairs;
 use super::truth::Truth;
 use crate::Result;
-use crate::dataset::{Batch, Divided, Loader, LoaderOptions, Mixture, Pool, Source};
+use crate::dataset::{Batch, Divided, Loader, LoaderOptions, Mixture, Pool, Side, Source};
 use crate::image::DecodeOptions;
 use crate::preprocess::Preprocessor;
 use crate::tokenizer::{Canonicalizer, Tokenizer};
@@ -79,7 +79,7 @@ impl Data {
             if source.config.weight == 0.0 {
                 continue;
             }
-            for place in self.divided.to_learn(number) {
+            for place in self.divided.to_use(number, Side::Train) {
                 for caption in source.all_captions(&source.examples[place])? {
                     examples.entry(caption).or_default().push((number, place));
                 }
@@ -104,7 +104,7 @@ impl Data {
         let pools = self.mixture.pools().iter().enumerate();
         let pools = pools.filter(|(_, pool)| pool.weight > 0.0);
         pools.flat_map(|(source, _)| {
-            let places = self.divided.to_learn(source).into_iter();
+            let places = self.divided.to_use(source, Side::Train).into_iter();
             places.map(move |place| (source, place))
         })
     }

@@ -14,7 +14,7 @@ use super::data::Data;
 use super::objective::Objective;
 use super::step::{StepGradients, constant};
 use super::truth::{Count, Truth};
-use super::validate::{TaskResult, groups};
+use super::validate::TaskResult;
 use crate::config::ClassKind;
 use crate::dataset::{Batch, Side};
 use crate::model::Model;
@@ -285,7 +285,7 @@ impl Head {
         let truth = &self.truth;
         let mut list = Vec::new();
         for source in 0..data.divided.sides.len() {
-            let places = data.divided.on_side(source, side).into_iter();
+            let places = data.divided.to_use(source, side).into_iter();
             let known = places.filter(|place| !truth.of(source, *place).is_empty());
             list.extend(known.map(|place| (source, place)));
         }
@@ -333,7 +333,8 @@ impl Objective for Head {
         side: Side,
     ) -> Result<Vec<TaskResult>> {
         let predicted = self.predict(&model, start, data, side)?;
-        let groups = groups(data, &predicted.examples);
+        let examples = predicted.examples.iter();
+        let groups: Vec<usize> = examples.map(|(s, p)| data.divided.groups[*s][*p]).collect();
         predicted.results(&self.truth.classes, &groups)
     }
 

@@ -89,7 +89,9 @@ impl Objective for Pairs {
         start.replace_encoder(Box::new(BurnEncoder::new(model)), Some(logit));
         let batch = self.config.micro_batch();
         let run = |task: &Task| task.run(start, data, side, batch);
-        self.tasks.iter().map(run).collect()
+        let results = self.tasks.iter().map(run).collect();
+        start.release_encoder();
+        results
     }
 
     fn judge(&self, results: &[TaskResult]) -> Option<f64> {

@@ -21,7 +21,7 @@ use super::validate::TaskResult;
 use crate::dataset::{Batch, Side};
 use crate::metrics::Estimate;
 use crate::model::{Device, Logit, Model};
-use crate::towers::{BurnEncoder, Siglip};
+use crate::towers::Siglip;
 use crate::{Error, Result};
 
 /// What a run tells while it goes.
@@ -168,8 +168,8 @@ impl<'a> Run<'a> {
         if let Some(checkpoint) = &checkpoint {
             (model, average) = state::load(checkpoint, model, average, &mut optimizer)?;
         }
-        // The engine that was loaded with it is not needed.
-        source.replace_encoder(Box::new(BurnEncoder::new(model.valid())), None);
+        // The engine that was loaded with it is not needed: what is measured is given to it then.
+        source.release_encoder();
         Ok(Self {
             config,
             options,
@@ -328,6 +328,13 @@ impl<'a> Run<'a> {
         let judged = self.objective.judge(&results);
         self.validated = Some(results);
         let Some(value) = judged else {
+            if self.config.validation.patience.is_some() {
+                let message =
+                    "nothing on the validation side can be judged: the run does not stop early";
+                (self.tell)(&Event::Warning {
+                    message: message.into(),
+                })?;
+            }
             return Ok(());
         };
         if self.progress.best.is_none_or(|best| value > best) {

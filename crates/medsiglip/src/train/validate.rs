@@ -97,7 +97,7 @@ impl Task {
     /// # Errors
     /// As of [`ZeroShot::new`] and of the loader.
     pub fn run(&self, model: &Model, data: &Data, side: Side, batch: usize) -> Result<TaskResult> {
-        let places = data.divided.on_side(self.source, side).into_iter();
+        let places = data.divided.to_use(self.source, side).into_iter();
         let list = places.filter(|place| self.truth[*place].is_some());
         let list: Vec<_> = list.map(|place| (self.source, place)).collect();
         let zero_shot = ZeroShot::new(model, self.prompts.clone())?;
@@ -125,8 +125,9 @@ impl Task {
             let right = at.iter().filter(|item| right(item)).count();
             (!at.is_empty()).then(|| right as f64 / at.len() as f64)
         };
-        let examples: Vec<_> = places.iter().map(|place| (self.source, *place)).collect();
-        let bootstrap = by_groups(&groups(data, &examples))?;
+        let of_source = &data.divided.groups[self.source];
+        let groups: Vec<usize> = places.iter().map(|place| of_source[*place]).collect();
+        let bootstrap = by_groups(&groups)?;
         Ok(TaskResult {
             task: self.name.clone(),
             images: places.len(),
@@ -167,24 +168,4 @@ pub(super) fn by_groups(groups: &[usize]) -> Result<Bootstrap> {
         ..Resampling::default()
     };
     Bootstrap::new(groups.len(), &how)
-}
-
-/// Which examples (source, place) stand or fall together: those of one group of one source.
-pub(super) fn groups(data: &Data, examples: &[(usize, usize)]) -> Vec<usize> {
-    let sources = data.divided.sources();
-    let mut numbers: HashMap<(usize, &str), usize> = HashMap::new();
-    let mut next = 0;
-    let mut new = || {
-        next += 1;
-        next - 1
-    };
-    examples
-        .iter()
-        .map(
-            |(source, place)| match &sources[*source].examples[*place].group {
-                Some(group) => *numbers.entry((*source, group)).or_insert_with(&mut new),
-                None => new(),
-            },
-        )
-        .collect()
 }

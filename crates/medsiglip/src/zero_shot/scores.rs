@@ -95,34 +95,53 @@ impl Classifier {
 
     /// Scores of each image (normalised or not), in the order of the classes.
     ///
-    /// The softmax is over `exp(logit_scale) * cosine`: the bias is the same for all and cancels.
-    ///
     /// # Errors
     /// `BAD_ARGUMENT` where the widths differ.
     pub fn scores(&self, images: &Embeddings) -> Result<Vec<Vec<ClassScore>>> {
+        let cosines = images.cosine(&self.present)?;
+        let shares = self.shares_of(images, &cosines)?;
         let classes = self.labels.len();
-        let present = images.cosine(&self.present)?;
+        let rows = cosines
+            .chunks_exact(classes)
+            .zip(shares.chunks_exact(classes));
+        let score_image = |(cosines, shares): (&[f32], &[f64])| {
+            let classes = self.labels.iter().zip(cosines).zip(shares);
+            classes
+                .map(|((label, cosine), share)| self.score(label, *cosine, *share))
+                .collect()
+        };
+        Ok(rows.map(score_image).collect())
+    }
+
+    /// The softmax alone of each image, (B, C), not rounded: what ranks images must not tie where shares are near 1.
+    ///
+    /// It is over `exp(logit_scale) * cosine`: the bias is the same for all and cancels.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where the widths differ.
+    pub fn shares(&self, images: &Embeddings) -> Result<Vec<f64>> {
+        self.shares_of(images, &images.cosine(&self.present)?)
+    }
+
+    fn shares_of(&self, images: &Embeddings, cosines: &[f32]) -> Result<Vec<f64>> {
+        let classes = self.labels.len();
         let absent = self.absent.as_ref().map(|a| images.cosine(a)).transpose()?;
         let temperature = self.logit.temperature();
         let [with, without] = &self.lengths;
         let scale = |cosine: &f32, length: &f64| temperature * length * f64::from(*cosine);
-        let score_image = |(image, cosines): (usize, &[f32])| {
+        let of_image = |(image, cosines): (usize, &[f32])| -> Vec<f64> {
             let scaled: Vec<f64> = cosines.iter().zip(with).map(|(c, l)| scale(c, l)).collect();
-            let shares = match &absent {
+            match &absent {
                 None => softmax(&scaled),
                 Some(absent) => {
                     let of_image = absent.iter().skip(image * classes).zip(without);
                     let pairs = scaled.iter().zip(of_image);
                     pairs.map(|(p, (a, l))| sigmoid(p - scale(a, l))).collect()
                 }
-            };
-            let classes = self.labels.iter().zip(cosines).zip(shares);
-            classes
-                .map(|((label, cosine), share)| self.score(label, *cosine, share))
-                .collect()
+            }
         };
-        let rows = present.chunks_exact(classes).enumerate();
-        Ok(rows.map(score_image).collect())
+        let rows = cosines.chunks_exact(classes).enumerate();
+        Ok(rows.flat_map(of_image).collect())
     }
 
     fn score(&self, label: &str, cosine: f32, share: f64) -> ClassScore {
