@@ -44,6 +44,7 @@
 mod random;
 mod config;
 mod captions;
+mod finding;
 mod skipped;
 mod table;
 mod parquet_rows;
@@ -70,6 +71,7 @@ pub use augment::{
 };
 pub use config::{Shards, SourceConfig};
 pub use divided::{Divided, SplitConfig};
+pub use finding::{NotAFinding, finding};
 pub use leaks::{Cluster, Duplicates, LeakReport, Likeness, find_leaks};
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use location::Location;
