@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::adapters::STRATA;
 use super::captions::Template;
 use super::{Adapter, AugmentConfig, FindingPolicy};
 use crate::{Error, Result};
@@ -21,17 +22,19 @@ pub struct SourceConfig {
     /// A table with one row a picture: `.csv`, `.jsonl` or `.parquet`.
     #[serde(default)]
     pub manifest: Option<PathBuf>,
-    /// A folder of pictures; the name of the first folder below it is the label column `label`.
+    /// A folder of pictures; the name of the first folder below it is the label column `label`. Messages name a picture of
+    /// it by its number in the order of the paths.
     #[serde(default)]
     pub folder: Option<PathBuf>,
     /// With `folder`: the published data set that lies there as its owners give it out, for example `chexpert`. It says
     /// pictures, labels, groups and sides; keys that name them (`manifest`, `group`, `id`, ...) have no place beside it.
     #[serde(default)]
     pub adapter: Option<Adapter>,
-    /// With `adapter`: the folder of its label files where that is not `folder`, or the one that is called otherwise.
+    /// With `adapter`: the folder of its label files where that is not `folder`; or the file that is read alone, whose name
+    /// says which side it is, where it is one of the owners'.
     #[serde(default)]
     pub label_files: Option<PathBuf>,
-    /// With `adapter`: how findings that are uncertain or not mentioned are read.
+    /// With the adapters `chexpert` and `mimic-cxr-jpg`: how findings that are uncertain or not mentioned are read.
     #[serde(default)]
     pub findings: FindingPolicy,
     /// WebDataset tar files: one or several paths or patterns (`train-*.tar`).
@@ -205,6 +208,13 @@ impl SourceConfig {
             columns.extend(template.columns().map(str::to_owned));
         }
         columns
+    }
+
+    /// Whether a label column says what a picture shows: all that the keys name but the side, and of an adapter all but
+    /// the strata.
+    pub(super) fn is_answer(&self, column: &str) -> bool {
+        let is_stratum = self.adapter.is_some() && STRATA.contains(&column);
+        self.split.as_deref() != Some(column) && !is_stratum
     }
 
     /// Whether examples are expected to have texts: else labels alone will do, for a classifier.

@@ -56,8 +56,9 @@ pub struct Cluster {
     pub members: Vec<(usize, usize)>,
     /// That of the least alike.
     pub likeness: Likeness,
-    /// Label columns that do not say the same of all members of one source. The order of several values is no difference;
-    /// two sources may name things differently.
+    /// Label columns that do not say the same of all members of one source, of those that say what a picture shows: not the
+    /// split, and of published sets not the strata (view, age, ...). The order of several values is no difference; two
+    /// sources may name things differently.
     pub conflicts: Vec<String>,
 }
 
@@ -240,8 +241,7 @@ fn cluster(prints: &[((usize, usize), Print)], members: &[usize], sources: &[Sou
             config, examples, ..
         } = &sources[source];
         let labels = examples[example].labels.iter();
-        // The column of the split is no label.
-        for (column, value) in labels.filter(|(column, _)| Some(*column) != config.split.as_ref()) {
+        for (column, value) in labels.filter(|(column, _)| config.is_answer(column)) {
             let said = value.split('|').map(str::trim).filter(|v| !v.is_empty());
             let of_source = values.entry((column, source)).or_default();
             of_source.insert(said.collect());
@@ -266,11 +266,12 @@ impl Cluster {
         of.any(|side| Some(side) != first)
     }
 
-    /// The members' places and sides, for messages.
+    /// The members' places, sources and sides, for messages.
     fn told(&self, sources: &[Source], sides: &[Vec<Side>]) -> String {
         let member = |(s, place): &(usize, usize)| {
-            let location = sources[*s].examples[*place].picture.place();
-            format!("{location} ({})", sides[*s][*place].name())
+            let (source, side) = (&sources[*s], sides[*s][*place].name());
+            let told = &source.examples[*place].place;
+            format!("{told} of source {} ({side})", source.config.name)
         };
         let members: Vec<String> = self.members.iter().map(member).collect();
         members.join(", ")

@@ -74,7 +74,8 @@ impl Location {
         }
     }
 
-    /// The place for messages: the file, with the row or the byte.
+    /// The file, with the row or the byte. A path can name a patient: messages have [`Example::place`](super::Example)
+    /// instead.
     pub fn place(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -83,6 +84,16 @@ impl Location {
             Self::Slice { array, index } => {
                 format!("{}: {} {index}", array.path().display(), array.name())
             }
+        }
+    }
+
+    /// What an error of this picture says, without the path that it names last.
+    pub(super) fn said(&self, error: &Error) -> String {
+        match error {
+            Error::Io { action, source, .. } => format!("cannot {action}: {source}"),
+            other => other
+                .to_string()
+                .replace(&format!(": {}", self.place()), ""),
         }
     }
 
@@ -145,6 +156,29 @@ pub(super) fn is_picture(extension: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_a_picture_has_no_path() {
+        let location = Location::File("patient00001/a.png".into());
+        let options = DecodeOptions::default();
+        let missing = location.open(&options).unwrap_err();
+        assert!(missing.to_string().contains("patient00001"));
+        let said = location.said(&missing);
+        assert!(said.starts_with("cannot read: "), "{said}");
+        assert!(!said.contains("patient"), "{said}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("patient00001.png");
+        std::fs::write(&path, b"\x89PNG\r\n\x1a\nno").unwrap();
+        let location = Location::File(path);
+        let damaged = location.open(&options).unwrap_err();
+        assert!(damaged.to_string().contains("patient00001"));
+        let said = location.said(&damaged);
+        assert!(!said.is_empty() && !said.contains("patient"), "{said}");
+        assert_eq!(
+            location.said(&location.decoder_failed()),
+            "the decoder failed on this file"
+        );
+    }
 
     #[test]
     fn a_panic_costs_one_file() {

@@ -91,6 +91,9 @@ pub struct Example {
     pub id: String,
     /// Where the bytes of the picture lie.
     pub picture: Location,
+    /// Where it is told, for messages: the manifest or label file and the row, or the number of the picture in its folder in
+    /// the order of the paths. Paths of pictures, which can name a patient, have no place in a message.
+    pub place: String,
     /// The captions that the data give; templates may add more when one is drawn.
     pub captions: Vec<String>,
     /// Label columns that have a value, by name. Several values of a column stand between `|`.

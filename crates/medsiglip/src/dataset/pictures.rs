@@ -112,8 +112,12 @@ impl Pictures {
         if !state.failed[source].insert(place) {
             return Ok(());
         }
-        let location = self.example(source, place).picture.place();
-        state.skipped[source].add_unreadable(&location, error);
+        let Example {
+            picture,
+            place: told,
+            ..
+        } = self.example(source, place);
+        state.skipped[source].add_unreadable(told, error.code(), &picture.said(error));
         let Source {
             config,
             examples,

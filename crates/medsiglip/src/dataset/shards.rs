@@ -248,13 +248,10 @@ impl Shard<'_> {
         };
         let id = format!("{}/{}", self.name, sample.key);
         self.samples += 1;
-        let number = self.samples;
+        let place = format!("{}: example {}", self.path.display(), self.samples);
         match self.example(id, sample) {
-            Ok(example) => self.examples.push(example),
-            Err(reason) => skipped.add(
-                &format!("{}: example {number}", self.path.display()),
-                reason,
-            ),
+            Ok(example) => self.examples.push(Example { place, ..example }),
+            Err(reason) => skipped.add(&place, reason),
         }
     }
 
@@ -298,6 +295,7 @@ impl Shard<'_> {
         Ok(Example {
             id,
             picture: sample.picture.ok_or("no picture")?,
+            place: String::new(),
             captions,
             labels,
             group,

@@ -14,7 +14,7 @@ const MAX_TOLD: usize = 10;
 pub struct Skipped {
     /// How many, by reason.
     pub reasons: BTreeMap<String, u64>,
-    /// `PLACE: REASON` of the first hundred; a place is a file, or a file and a row, never a value.
+    /// `PLACE: REASON` of the first hundred; a place is that of [`Example`](super::Example), never a picture's path or a value.
     pub listed: Vec<String>,
 }
 
@@ -31,11 +31,12 @@ impl Skipped {
         }
     }
 
-    pub(super) fn add_unreadable(&mut self, place: &str, error: &Error) {
-        let reason = format!("unreadable picture ({})", error.code());
+    /// `said` is what the error with this code says without the picture's path.
+    pub(super) fn add_unreadable(&mut self, place: &str, code: &str, said: &str) {
+        let reason = format!("unreadable picture ({code})");
         *self.reasons.entry(reason).or_default() += 1;
         if self.listed.len() < MAX_LISTED {
-            self.listed.push(format!("{place}: {error}"));
+            self.listed.push(format!("{place}: {said}"));
         }
     }
 

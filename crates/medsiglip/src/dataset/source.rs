@@ -111,12 +111,12 @@ impl Source {
     }
 }
 
-/// Examples before they are checked, each with its place for messages.
+/// Examples before they are checked.
 #[derive(Default)]
 pub(super) struct Found {
-    pub(super) examples: Vec<(String, Example)>,
+    pub(super) examples: Vec<Example>,
     pub(super) warnings: Vec<String>,
-    skipped: Skipped,
+    pub(super) skipped: Skipped,
 }
 
 impl Found {
@@ -127,10 +127,10 @@ impl Found {
         captions: &Captions,
     ) -> Result<(Vec<Example>, Skipped)> {
         refuse_twins(config, &self.examples)?;
-        let given = |(_, example): &(String, Example)| !example.captions.is_empty();
+        let given = |example: &Example| !example.captions.is_empty();
         let has_texts = config.has_texts() || self.examples.iter().any(given);
         let mut usable = Vec::with_capacity(self.examples.len());
-        for (place, example) in self.examples {
+        for example in self.examples {
             let texts = example.captions.iter().chain(example.labels.values());
             let wrong = if texts.into_iter().any(|text| text.contains('\0')) {
                 Some("text with a NUL byte")
@@ -140,7 +140,7 @@ impl Found {
                 missing(&example.picture)
             };
             match wrong {
-                Some(wrong) => self.skipped.add(&place, wrong),
+                Some(wrong) => self.skipped.add(&example.place, wrong),
                 None => usable.push(example),
             }
         }
@@ -152,7 +152,7 @@ impl Found {
 fn check_columns(config: &SourceConfig, found: &Found) -> Result<()> {
     let has = |column: &String| {
         let mut examples = found.examples.iter();
-        examples.any(|(_, example)| example.labels.contains_key(column))
+        examples.any(|example| example.labels.contains_key(column))
     };
     match config
         .label_columns()
@@ -165,13 +165,14 @@ fn check_columns(config: &SourceConfig, found: &Found) -> Result<()> {
 }
 
 /// Ids name examples in reports and checkpoints: each is there once.
-fn refuse_twins(config: &SourceConfig, examples: &[(String, Example)]) -> Result<()> {
+fn refuse_twins(config: &SourceConfig, examples: &[Example]) -> Result<()> {
     let mut places: HashMap<&str, &str> = HashMap::new();
-    for (place, example) in examples {
-        if let Some(first) = places.insert(&example.id, place) {
+    for example in examples {
+        if let Some(first) = places.insert(&example.id, &example.place) {
             return Err(config.bad(&format!(
-                "two examples have the same id: {first} and {place}; name a column of unique ids (id = \"...\"), and put \
-                 the captions of one picture into one row"
+                "two examples have the same id: {first} and {}; name a column of unique ids (id = \"...\"), and put \
+                 the captions of one picture into one row",
+                example.place
             )));
         }
     }
@@ -269,7 +270,7 @@ fn read_manifest(path: &Path, config: &SourceConfig, found: &mut Found) -> Resul
         });
         let place = format!("{}: row {number}", path.display());
         match example {
-            Ok(example) => found.examples.push((place, example)),
+            Ok(example) => found.examples.push(Example { place, ..example }),
             Err(reason) => found.skipped.add(&place, reason),
         }
     })
@@ -311,6 +312,7 @@ fn example_of_row(
     Ok(Example {
         id,
         picture,
+        place: String::new(),
         captions,
         labels: values,
         group,
@@ -320,7 +322,7 @@ fn example_of_row(
 fn read_folder(folder: &Path, found: &mut Found) -> Result<()> {
     let mut files = Vec::new();
     walk(folder, 0, &mut files)?;
-    for path in files {
+    for (number, path) in (1..).zip(files) {
         let below = path.strip_prefix(folder).unwrap_or(&path);
         let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
         let label = (parts.len() > 1).then(|| ("label".to_owned(), parts[0].to_string()));
@@ -329,9 +331,11 @@ fn read_folder(folder: &Path, found: &mut Found) -> Result<()> {
             captions: Vec::new(),
             labels: label.into_iter().collect(),
             group: None,
-            picture: Location::File(path.clone()),
+            // A file's name can be a patient's: the number in the order of the paths finds it again.
+            place: format!("{}: picture {number}", folder.display()),
+            picture: Location::File(path),
         };
-        found.examples.push((path.display().to_string(), example));
+        found.examples.push(example);
     }
     Ok(())
 }
@@ -393,10 +397,7 @@ fn read_shards(base: &Path, config: &SourceConfig, found: &mut Found) -> Result<
     }
     for path in paths {
         let examples = shards::read(&path, config, &mut found.skipped)?;
-        for (number, example) in (1..).zip(examples) {
-            let place = format!("{}: usable example {number}", path.display());
-            found.examples.push((place, example));
-        }
+        found.examples.extend(examples);
     }
     Ok(())
 }

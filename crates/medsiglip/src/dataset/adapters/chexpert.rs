@@ -1,16 +1,16 @@
 //! CheXpert and MIMIC-CXR-JPG: the findings of the CheXpert labeler, with uncertain ones.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
-use super::files::Files;
+use super::files::{Files, Named, folders_below};
 use super::label_file::{Column, LabelFile, LabelRow};
+use super::{Adapter, Entry};
 use crate::Result;
 use crate::dataset::source::Found;
-use crate::dataset::{Location, SourceConfig};
+use crate::dataset::{Location, SourceConfig, finding};
 
 /// The observations of the CheXpert labeler (Irvin et al., AAAI 2019, Table 1), by their column names.
 const FINDINGS: [&str; 14] = [
@@ -71,6 +71,13 @@ pub struct FindingPolicy {
 
 impl FindingPolicy {
     pub(in crate::dataset) fn check(&self, config: &SourceConfig) -> Result<()> {
+        let has_them =
+            [Some(Adapter::Chexpert), Some(Adapter::MimicCxrJpg)].contains(&config.adapter);
+        if *self != Self::default() && !has_them {
+            return Err(config.bad(
+                "findings: uncertain and unmentioned findings are a matter of the adapters chexpert and mimic-cxr-jpg alone",
+            ));
+        }
         let mut names = self.uncertain_by_finding.keys();
         match names.find(|name| !FINDINGS.contains(&name.as_str())) {
             Some(_) => Err(config.bad(&format!(
@@ -81,14 +88,14 @@ impl FindingPolicy {
         }
     }
 
-    fn value(&self, finding: &str, row: &LabelRow, column: Column) -> Result<&'static str> {
-        let uncertain = self.uncertain_by_finding.get(finding);
-        match row.get(column) {
-            "1.0" | "1" => Ok("1"),
-            "0.0" | "0" => Ok("0"),
-            "-1.0" | "-1" => Ok(uncertain.copied().unwrap_or(self.uncertain).value()),
-            "" => Ok(self.unmentioned.value()),
-            _ => Err(row.bad(column, "expected 1, 0, -1 or nothing")),
+    fn value(&self, name: &str, row: &LabelRow, column: Column) -> Result<&'static str> {
+        let cell = row.get(column);
+        let uncertain = || self.uncertain_by_finding.get(name).copied();
+        match finding(cell).map_err(|wrong| row.bad(column, &wrong.to_string()))? {
+            Some(true) => Ok("1"),
+            Some(false) => Ok("0"),
+            None if cell.is_empty() => Ok(self.unmentioned.value()),
+            None => Ok(uncertain().unwrap_or(self.uncertain).value()),
         }
     }
 }
@@ -109,27 +116,42 @@ fn finding_columns(file: &LabelFile) -> Result<Vec<(&'static str, Column)>> {
 /// CheXpert. Columns: `train.csv` as torchxrayvision's reader and the sample in rajpurkarlab/cheXlocalize have them,
 /// `Path,Sex,Age,Frontal/Lateral,AP/PA` and the findings; the test set's labels have `Path` and findings alone.
 pub(super) fn chexpert(files: &Files, policy: &FindingPolicy, found: &mut Found) -> Result<()> {
-    let sides = [
-        ("train", &["train.csv"][..]),
-        ("val", &["valid.csv", "val_labels.csv"][..]),
-        ("test", &["test_labels.csv", "test.csv"][..]),
-    ];
-    let mut any = false;
-    for (side, names) in sides {
-        if let Some(file) = files.table(names)? {
-            any = true;
-            chexpert_side(files, &file, side, policy, found)?;
-        }
+    let tables = files.sides(&[
+        ("train", &["train.csv"]),
+        ("val", &["valid.csv", "val_labels.csv"]),
+        ("test", &["test_labels.csv", "test.csv"]),
+    ])?;
+    let patients = Named::find(&patient_folders(files)?, "patient", PATIENT_DEPTH)?;
+    for (side, file) in tables {
+        chexpert_side(&file, &patients, side, policy, found)?;
     }
-    match any {
-        true => Ok(()),
-        false => Err(files.missing(&["train.csv", "valid.csv", "test_labels.csv"])),
+    Ok(())
+}
+
+/// Folders below the data set's in which folders of patients are looked for: `CheXpert-v1.0/train` and one more.
+const PATIENT_DEPTH: usize = 3;
+
+/// Where folders of patients are looked for: the data set's folder. Stanford AIMI's archives come out as four of them side
+/// by side, `CheXpert-v1.0 batch 1 (validate & csv)`, `CheXpert-v1.0 batch 2 (train 1)`, ...: where one of those is named,
+/// the others are looked into as well.
+fn patient_folders(files: &Files) -> Result<Vec<PathBuf>> {
+    let is_batch = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.contains(" batch ")
+    };
+    match (is_batch(&files.folder), files.folder.parent()) {
+        (true, Some(parent)) => {
+            let mut folders = folders_below(&[parent.to_owned()])?;
+            folders.retain(is_batch);
+            Ok(folders)
+        }
+        _ => Ok(vec![files.folder.clone()]),
     }
 }
 
 fn chexpert_side(
-    files: &Files,
     file: &LabelFile,
+    patients: &Named,
     side: &str,
     policy: &FindingPolicy,
     found: &mut Found,
@@ -139,13 +161,12 @@ fn chexpert_side(
     let [sex, age, view] = [["Sex"], ["Age"], ["AP/PA"]].map(|name| file.find(&name));
     for row in file.rows() {
         let name = row.text(path)?;
-        let patient = name.split('/').find(|part| part.starts_with("patient"));
-        let patient = patient
+        let (before, patient, after) = parts(name)
             .ok_or_else(|| row.bad(path, "expected a path with a folder patientNNNNN in it"))?;
         let projection = ["frontal", "lateral"]
             .into_iter()
             .find(|p| name.contains(p));
-        let mut entry = Entry::new(name, chexpert_picture(&files.folder, name), row.place())
+        let mut entry = Entry::new(name, patients.file(before, patient, after), row.place())
             .group(patient)
             .label("split", side)
             .label("projection", projection.unwrap_or_default())
@@ -160,13 +181,15 @@ fn chexpert_side(
     Ok(())
 }
 
-/// The owners' paths begin with the name of the archive, which users rename.
-fn chexpert_picture(folder: &Path, path: &str) -> Location {
-    let below = path.split_once('/').map_or(path, |(_, below)| below);
-    let mut places: Vec<PathBuf> = vec![folder.join(below), folder.join(path)];
-    places.extend(folder.parent().map(|parent| parent.join(path)));
-    let found = places.iter().position(|place| place.is_file());
-    Location::File(places.swap_remove(found.unwrap_or(0)))
+/// The folder of the patient in a path of the owners, with what stands before and behind it. It begins with the name of
+/// the archive, which users rename.
+fn parts(path: &str) -> Option<(&str, &str, &str)> {
+    let start = match path.starts_with("patient") {
+        true => 0,
+        false => path.find("/patient")? + 1,
+    };
+    let (patient, after) = path[start..].split_once('/')?;
+    Some((path[..start].trim_end_matches('/'), patient, after))
 }
 
 /// MIMIC-CXR-JPG 2.x. Columns: torchxrayvision's reader and PhysioNet's page; the files lie at
@@ -206,7 +229,7 @@ pub(super) fn mimic_cxr_jpg(
         let shelf = patient.get(..2);
         let shelf = shelf.ok_or_else(|| row.bad(subject, "expected a number of eight digits"))?;
         let path = format!("p{shelf}/p{patient}/s{study}/{id}.jpg");
-        let mut entry = Entry::new(id, Location::File(folder.join(path)), row.place())
+        let mut entry = Entry::new(id, Ok(Location::File(folder.join(path))), row.place())
             .group(patient)
             .label("split", row.one_of(side, &sides)?)
             .label("study", study)

@@ -16,14 +16,12 @@ fn graded(entry: Entry, row: &LabelRow, grade: Column) -> Result<Entry> {
 /// EyePACS. Columns: the Kaggle competition's `trainLabels.csv`, `image,level`, and `retinopathy_solution.csv`,
 /// `image,level,Usage`; an image is `10_left`, its patient `10`.
 pub(super) fn eyepacs(files: &Files, found: &mut Found) -> Result<()> {
-    let train = files.main(&["trainLabels.csv", "trainLabels_cropped.csv"])?;
-    let tables = [
-        ("train", Some(LabelFile::open(&train)?)),
-        ("test", files.table(&["retinopathy_solution.csv"])?),
-    ];
+    let tables = files.sides(&[
+        ("train", &["trainLabels.csv", "trainLabels_cropped.csv"]),
+        ("test", &["retinopathy_solution.csv"]),
+    ])?;
     let pictures = files.pictures()?;
     for (side, file) in tables {
-        let Some(file) = file else { continue };
         let (image, level) = (file.column(&["image"])?, file.column(&["level"])?);
         for row in file.rows() {
             let name = row.text(image)?;
@@ -44,17 +42,14 @@ pub(super) fn eyepacs(files: &Files, found: &mut Found) -> Result<()> {
 /// APTOS 2019 Blindness Detection. Columns: the Kaggle competition's `train.csv`, `id_code,diagnosis`; the labels of its
 /// test set were never given out. A common division of the training set comes as `train_1.csv`, `valid.csv`, `test.csv`.
 pub(super) fn aptos2019(files: &Files, found: &mut Found) -> Result<()> {
-    let mut tables = vec![(
-        "train",
-        LabelFile::open(&files.main(&["train_1.csv", "train.csv"])?)?,
-    )];
-    for (side, name) in [("val", "valid.csv"), ("test", "test.csv")] {
-        // The competition's own test.csv has no grades.
-        let graded = |file: &LabelFile| file.find(&["diagnosis"]).is_some();
-        let file = files.table(&[name])?.filter(graded);
-        tables.extend(file.map(|file| (side, file)));
-    }
-    let divided = tables.len() > 1;
+    let mut tables = files.sides(&[
+        ("train", &["train_1.csv", "train.csv"]),
+        ("val", &["valid.csv"]),
+        ("test", &["test.csv"]),
+    ])?;
+    // The competition's own test.csv has no grades.
+    tables.retain(|(side, file)| *side != "test" || file.find(&["diagnosis"]).is_some());
+    let divided = tables.iter().any(|(side, _)| *side != "train");
     let pictures = files.pictures()?;
     for (side, file) in tables {
         let (id, grade) = (file.column(&["id_code"])?, file.column(&["diagnosis"])?);
@@ -74,28 +69,30 @@ pub(super) fn aptos2019(files: &Files, found: &mut Found) -> Result<()> {
 pub(super) fn idrid(files: &Files, found: &mut Found) -> Result<()> {
     let training = "a. IDRiD_Disease Grading_Training Labels.csv";
     let testing = "b. IDRiD_Disease Grading_Testing Labels.csv";
-    let main = LabelFile::open(&files.main(&[training, "labels.csv"])?)?;
+    let tables = files.sides(&[("train", &[training, "labels.csv"]), ("test", &[testing])])?;
     let pictures = files.pictures()?;
-    idrid_side(&main, &pictures, ("train", "Training"), found)?;
-    match files.table(&[testing])? {
-        Some(file) => idrid_side(&file, &pictures, ("test", "Testing"), found),
-        None => Ok(()),
+    for (side, file) in tables {
+        idrid_side(&file, &pictures, side, found)?;
     }
+    Ok(())
 }
 
-fn idrid_side(
-    file: &LabelFile,
-    pictures: &Pictures,
-    (side, folder): (&str, &str),
-    found: &mut Found,
-) -> Result<()> {
+fn idrid_side(file: &LabelFile, pictures: &Pictures, side: &str, found: &mut Found) -> Result<()> {
     let image = file.column(&["Image name", "path"])?;
     let grade = file.column(&["Retinopathy grade", "dr_grade"])?;
     let risk = file.column(&["Risk of macular edema", "dme_risk"])?;
     let owners = file.find(&["Image name"]).is_some();
+    let folder = match side {
+        "train" => "Training Set",
+        "test" => "Testing Set",
+        _ => "",
+    };
+    // `C. Localization` has pictures of the same names.
     let is_of_side = |path: &Path| {
-        let mut parts = path.iter().map(|part| part.to_string_lossy());
-        !owners || parts.any(|part| part.contains(folder) && part.contains("Set"))
+        let parts = || path.iter().map(|part| part.to_string_lossy());
+        let of_others = |part: &str| part.contains("Localization") || part.contains("Segmentation");
+        let is_of_task = !parts().any(|part| of_others(&part));
+        !owners || (is_of_task && parts().any(|part| part.contains(folder)))
     };
     for row in file.rows() {
         let name = row.text(image)?;

@@ -26,18 +26,16 @@ pub(super) const COLORECTAL: [(&str, &str); 9] = [
 /// NCT-CRC-HE-100K (also `-NONORM`) and CRC-VAL-HE-7K, whose patients are others: training and test, where both lie side by
 /// side. Files do not name the patients.
 pub(super) fn nct_crc_he(files: &Files, found: &mut Found) -> Result<()> {
-    for path in files.pictures()?.paths() {
+    for (number, path) in (1..).zip(files.pictures()?.paths()) {
+        let place = place(files, number);
         let (id, folders) = below(path, &files.folder);
         let class = folders.last().and_then(|folder| {
             let mut classes = COLORECTAL.iter();
             classes.find(|(code, _)| code == folder)
         });
         let Some((code, name)) = class else {
-            return Err(unknown_folder(
-                files,
-                path,
-                &COLORECTAL.map(|(code, _)| code),
-            ));
+            let known = COLORECTAL.map(|(code, _)| code);
+            return Err(unknown_folder(files, &place, &known));
         };
         let lies_in = |set: &str| folders.iter().any(|folder| folder.starts_with(set));
         let side = match (lies_in("NCT-CRC-HE-100K"), lies_in("CRC-VAL-HE-7K")) {
@@ -45,7 +43,7 @@ pub(super) fn nct_crc_he(files: &Files, found: &mut Found) -> Result<()> {
             (_, true) => "test",
             _ => "",
         };
-        Entry::new(id, Location::File(path.clone()), path.display().to_string())
+        Entry::new(id, Ok(Location::File(path.clone())), place)
             .label("label", code)
             .label("colorectal_tissue", name)
             .label("split", side)
@@ -67,19 +65,23 @@ const LC25000: [(&str, &str); 5] = [
 /// owners made 5000 pictures of each class by turning and flipping 250 tiles, and do not say which: a leak check finds
 /// some of them, a split by shares leaks.
 pub(super) fn lc25000(files: &Files, found: &mut Found) -> Result<()> {
-    if let Some(file) = files.table(&["labels.csv"])? {
+    let names = ["labels.csv"];
+    if files.are_named || files.find(&names)?.is_some() {
+        let file = LabelFile::open(&files.main(&names)?)?;
         return lc25000_subset(files, &file, found);
     }
-    for path in files.pictures()?.paths() {
+    for (number, path) in (1..).zip(files.pictures()?.paths()) {
+        let place = place(files, number);
         let (id, folders) = below(path, &files.folder);
         let class = folders.last().and_then(|folder| {
             let mut classes = LC25000.iter();
             classes.find(|(code, _)| code == folder)
         });
         let Some((code, class)) = class else {
-            return Err(unknown_folder(files, path, &LC25000.map(|(code, _)| code)));
+            let known = LC25000.map(|(code, _)| code);
+            return Err(unknown_folder(files, &place, &known));
         };
-        Entry::new(id, Location::File(path.clone()), path.display().to_string())
+        Entry::new(id, Ok(Location::File(path.clone())), place)
             .label("label", code)
             .label("lung_histology", class)
             .add_to(found);
@@ -147,10 +149,14 @@ fn below(path: &Path, folder: &Path) -> (String, Vec<String>) {
     (id, folders)
 }
 
-fn unknown_folder(files: &Files, path: &Path, known: &[&str]) -> crate::Error {
+/// The place of a picture without a label file, as of any folder.
+fn place(files: &Files, number: usize) -> String {
+    format!("{}: picture {number}", files.folder.display())
+}
+
+fn unknown_folder(files: &Files, place: &str, known: &[&str]) -> crate::Error {
     files.bad(&format!(
-        "expected pictures in folders {} alone, got {}",
-        known.join(", "),
-        path.display()
+        "expected pictures in folders {} alone; another lies elsewhere, counted in the order of the paths: {place}",
+        known.join(", ")
     ))
 }

@@ -191,7 +191,7 @@ fn read_side(path: &Path, set: Option<&Set>, side: &str, found: &mut Found) -> R
             index,
         };
         let place = format!("{}: {side} picture {index}", path.display());
-        let entry = Entry::new(format!("{side}/{index}"), location, place).label("split", side);
+        let entry = Entry::new(format!("{side}/{index}"), Ok(location), place).label("split", side);
         let out_of_range = |end: usize| {
             bad(&format!(
                 "row {}: expected a whole number from 0 to {}",

@@ -8,8 +8,9 @@
 //!   class of the owners that is none of the task's has no value;
 //! - `label` is the owners' own class, where they have classes;
 //! - `split` is the owners' own side (`train`, `val`, `test`), where they say one; `split = "split"` follows it;
-//! - other columns (`view`, `age`, `sex`, ...) are for strata;
-//! - the group is the patient, lesion or slide, where the owners say it; else a warning says that they do not.
+//! - other columns (`view`, `age`, `sex`, ...: [`STRATA`]) are for strata;
+//! - the group is the patient, lesion or slide, where the owners say it; else a warning says that they do not;
+//! - a picture whose name several files have, or that two rows have, is left out and counted: nobody can say whose it is.
 //!
 //! Each file names the public code or page that its column names were checked against.
 
@@ -26,8 +27,8 @@ mod skin;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -35,9 +36,28 @@ use serde::{Deserialize, Serialize};
 pub use chexpert::{FindingPolicy, Uncertain};
 
 use super::source::Found;
+use super::table::Unusable;
 use super::{Example, Location, SourceConfig};
+use crate::zero_shot::{PromptKind, PromptSet};
 use crate::{Error, Result, named};
-use files::Files;
+use files::{Files, Sought};
+
+/// The columns that say nothing of what a picture shows. Two near-identical pictures do not contradict each other in them.
+pub(super) const STRATA: [&str; 13] = [
+    "age",
+    "biopsed",
+    "confirmed_by",
+    "eye",
+    "fitzpatrick",
+    "lesion",
+    "localization",
+    "projection",
+    "sex",
+    "split",
+    "ssa_votes",
+    "study",
+    "view",
+];
 
 /// A published data set in its owners' format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -156,6 +176,12 @@ impl Adapter {
     /// Reads the label files of the data set at `base` and what `config` says of it.
     pub(super) fn read(self, base: &Path, config: &SourceConfig, found: &mut Found) -> Result<()> {
         let files = Files::new(base, config)?;
+        if self == Self::NctCrcHe && files.are_named {
+            return Err(files.bad("label_files: nct-crc-he has none"));
+        }
+        if self == Self::Pcam && files.named().is_some() {
+            return Err(files.bad("label_files: expected the folder of the .h5 files"));
+        }
         match self {
             Self::NihCxr14 => chest::nih_cxr14(&files, found),
             Self::Chexpert => chexpert::chexpert(&files, &config.findings, found),
@@ -174,13 +200,18 @@ impl Adapter {
             Self::Medmnist => medmnist::read(&files, found),
             Self::Lc25000 => histology::lc25000(&files, found),
         }?;
-        found.warnings.extend(self.warnings(config, found));
+        leave_out_shared(found);
+        found.warnings.extend(self.warnings(config, found)?);
         Ok(())
     }
 
-    fn warnings(self, config: &SourceConfig, found: &Found) -> Vec<String> {
+    fn warnings(self, config: &SourceConfig, found: &Found) -> Result<Vec<String>> {
         let source = &config.name;
-        let examples = || found.examples.iter().map(|(_, example)| example);
+        let examples = || found.examples.iter();
+        let (all, without) = (
+            examples().count(),
+            examples().filter(|e| e.group.is_none()).count(),
+        );
         let mut warnings = Vec::new();
         if let Some(where_said) = self.in_training_data() {
             warnings.push(format!(
@@ -189,14 +220,19 @@ impl Adapter {
                 self.name()
             ));
         }
-        if examples().all(|example| example.group.is_none()) {
+        if without == all {
             warnings.push(format!(
                 "source {source}: {} does not say which pictures are of one patient; a split by shares may put a patient \
                  on both sides",
                 self.name()
             ));
+        } else if without > 0 {
+            warnings.push(format!(
+                "source {source}: {without} of {all} pictures have no patient, lesion or slide in the label files; a split by \
+                 shares puts each of them on a side by itself"
+            ));
         }
-        if self == Self::Lc25000 && examples().all(|example| example.group.is_none()) {
+        if self == Self::Lc25000 && without == all {
             warnings.push(format!(
                 "source {source}: LC25000 has pictures made from the same tile and does not say which; a split by shares \
                  has some on both sides"
@@ -208,8 +244,52 @@ impl Adapter {
                 "source {source}: its owners' own split is not used; split = \"split\" follows it"
             ));
         }
-        warnings
+        warnings.extend(self.outside_tasks(source, found)?);
+        Ok(warnings)
     }
+
+    /// A line for every task of several classes in which pictures with a class of the owners have no value.
+    fn outside_tasks(self, source: &str, found: &Found) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        for name in self.tasks() {
+            if PromptSet::task(name)?.kind != PromptKind::Multiclass {
+                continue;
+            }
+            let has = |example: &Example, column: &str| example.labels.contains_key(column);
+            let has_class = |e: &Example| has(e, "label") || has(e, "conditions");
+            let mut examples = found.examples.iter();
+            let outside = examples.clone().filter(|e| has_class(e) && !has(e, name));
+            let outside = outside.count();
+            if outside > 0 && examples.any(|example| has(example, name)) {
+                warnings.push(format!(
+                    "source {source}: {outside} of {} pictures have a class that is none of {name}'s, and no value there",
+                    found.examples.len()
+                ));
+            }
+        }
+        Ok(warnings)
+    }
+}
+
+/// Leaves out the examples that have a picture file in common: at most one of them is of it.
+fn leave_out_shared(found: &mut Found) {
+    let mut rows: HashMap<&Path, Vec<usize>> = HashMap::new();
+    for (row, example) in found.examples.iter().enumerate() {
+        if let Location::File(path) = &example.picture {
+            rows.entry(path).or_default().push(row);
+        }
+    }
+    let several = rows.into_values().filter(|rows| rows.len() > 1);
+    let shared: HashSet<usize> = several.flatten().collect();
+    let mut row = 0..;
+    found.examples.retain(|example| {
+        let is_shared = row.next().is_some_and(|row| shared.contains(&row));
+        if is_shared {
+            let reason = "picture that another row has too";
+            found.skipped.add(&example.place, reason);
+        }
+        !is_shared
+    });
 }
 
 impl FromStr for Adapter {
@@ -220,22 +300,27 @@ impl FromStr for Adapter {
     }
 }
 
-/// An example in the making.
+/// An example in the making, or why it cannot be used.
 struct Entry {
     example: Example,
-    place: String,
+    wrong: Option<Unusable>,
 }
 
 impl Entry {
-    fn new(id: impl Into<String>, picture: Location, place: String) -> Self {
+    fn new(id: impl Into<String>, picture: Sought, place: String) -> Self {
+        let (picture, wrong) = match picture {
+            Ok(picture) => (picture, None),
+            Err(wrong) => (Location::File(PathBuf::new()), Some(wrong)),
+        };
         let example = Example {
             id: id.into(),
             picture,
+            place,
             captions: Vec::new(),
             labels: BTreeMap::new(),
             group: None,
         };
-        Self { example, place }
+        Self { example, wrong }
     }
 
     /// Sets a column; an empty value is none.
@@ -260,7 +345,10 @@ impl Entry {
     }
 
     fn add_to(self, found: &mut Found) {
-        found.examples.push((self.place, self.example));
+        match self.wrong {
+            Some(wrong) => found.skipped.add(&self.example.place, wrong),
+            None => found.examples.push(self.example),
+        }
     }
 }
 

@@ -82,7 +82,7 @@ fn read_side(
         let place = format!("{}: picture {index}", x.display());
         Entry::new(
             format!("{side}/{index}"),
-            Location::Slice { array, index },
+            Ok(Location::Slice { array, index }),
             place,
         )
         .group(wsi)

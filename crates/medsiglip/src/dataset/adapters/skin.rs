@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::Entry;
 use super::files::Files;
-use super::label_file::{Column, LabelFile};
+use super::label_file::{Column, LabelFile, LabelRow};
 use crate::Result;
 use crate::dataset::source::Found;
 
@@ -96,19 +96,28 @@ pub(super) fn pad_ufes20(files: &Files, found: &mut Found) -> Result<()> {
 /// HAM10000. Columns: `HAM10000_metadata`, `lesion_id,image_id,dx,dx_type,age,sex,localization` and, in later versions,
 /// `dataset`; the test set of ISIC 2018 task 3 has the same; or a subset with `path,label,lesion,...`.
 pub(super) fn ham10000(files: &Files, found: &mut Found) -> Result<()> {
-    let names = [
+    let train = [
         "HAM10000_metadata",
         "HAM10000_metadata.csv",
         "HAM10000_metadata.tab",
         "labels.csv",
     ];
-    let main = LabelFile::open(&files.main(&names)?)?;
-    let test = files.table(&["ISIC2018_Task3_Test_GroundTruth.csv"])?;
-    let test = test.filter(|file| file.find(&["dx"]).is_some());
-    let divided = test.is_some();
+    let test = "ISIC2018_Task3_Test_GroundTruth";
+    let test = [format!("{test}.csv"), format!("{test}.tab")];
+    let mut tables = files.sides(&[("train", &train), ("test", &[&test[0], &test[1]])])?;
+    // The challenge's own file of the same name has a column a class: see `isic`.
+    tables.retain(|(side, file)| {
+        let has_classes = *side != "test" || file.find(&["dx"]).is_some();
+        if !has_classes {
+            found
+                .warnings
+                .push(files.told(&format!("{} has no column dx and is not read", test[0])));
+        }
+        has_classes
+    });
+    let divided = tables.iter().any(|(side, _)| *side == "test");
     let pictures = files.pictures()?;
-    for (side, file) in [("train", Some(main)), ("test", test)] {
-        let Some(file) = file else { continue };
+    for (side, file) in tables {
         let image = file.column(&["image_id", "path"])?;
         let class = file.column(&["dx", "label"])?;
         let lesion = file.column(&["lesion_id", "lesion"])?;
@@ -136,32 +145,71 @@ pub(super) fn ham10000(files: &Files, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-/// ISIC 2018 task 3 and ISIC 2019. Columns: `image`, then one a class with `1.0` in one of them; the test file of 2019 has
-/// weights of the challenge's score besides. Lesions: `ISIC2018_Task3_Training_LesionGroupings.csv`, `image,lesion_id`, or
-/// `ISIC_2019_Training_Metadata.csv`, where many pictures have none.
+/// The label files of one ISIC challenge: by side, and the lesions.
+struct Challenge {
+    sides: &'static [(&'static str, &'static [&'static str])],
+    lesions: &'static str,
+}
+
+const ISIC_2018: Challenge = Challenge {
+    sides: &[
+        ("train", &["ISIC2018_Task3_Training_GroundTruth.csv"]),
+        ("val", &["ISIC2018_Task3_Validation_GroundTruth.csv"]),
+        ("test", &["ISIC2018_Task3_Test_GroundTruth.csv"]),
+    ],
+    lesions: "ISIC2018_Task3_Training_LesionGroupings.csv",
+};
+
+const ISIC_2019: Challenge = Challenge {
+    sides: &[
+        ("train", &["ISIC_2019_Training_GroundTruth.csv"]),
+        ("test", &["ISIC_2019_Test_GroundTruth.csv"]),
+    ],
+    lesions: "ISIC_2019_Training_Metadata.csv",
+};
+
+impl Challenge {
+    /// The one whose label files lie there, or whose file `label_files` names.
+    fn of(files: &Files) -> Result<&'static Self> {
+        if let Some(path) = files.named() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            return Ok(if name.contains("2018") {
+                &ISIC_2018
+            } else {
+                &ISIC_2019
+            });
+        }
+        let lies_there = |challenge: &Self| -> Result<bool> {
+            let names: Vec<&str> = challenge
+                .sides
+                .iter()
+                .flat_map(|(_, n)| *n)
+                .copied()
+                .collect();
+            Ok(files.find(&names)?.is_some())
+        };
+        match (lies_there(&ISIC_2018)?, lies_there(&ISIC_2019)?) {
+            (true, true) => Err(files.bad(
+                "label files of ISIC 2018 and 2019 lie here, which have pictures in common; label_files names the one to read",
+            )),
+            (true, false) => Ok(&ISIC_2018),
+            (false, true) => Ok(&ISIC_2019),
+            (false, false) => {
+                let names = [&ISIC_2019, &ISIC_2018].map(|challenge| challenge.sides[0].1[0]);
+                Err(files.missing(&names))
+            }
+        }
+    }
+}
+
+/// ISIC 2018 task 3 and ISIC 2019, the one of them that lies there. Columns: `image`, then one a class with `1.0` in one of
+/// them; the test file of 2019 has weights of the challenge's score besides. Lesions:
+/// `ISIC2018_Task3_Training_LesionGroupings.csv`, `image,lesion_id`, or `ISIC_2019_Training_Metadata.csv`, where many
+/// pictures have none.
 pub(super) fn isic(files: &Files, found: &mut Found) -> Result<()> {
-    let training = [
-        "ISIC_2019_Training_GroundTruth.csv",
-        "ISIC2018_Task3_Training_GroundTruth.csv",
-    ];
-    let tables = [
-        ("train", Some(LabelFile::open(&files.main(&training)?)?)),
-        (
-            "val",
-            files.table(&["ISIC2018_Task3_Validation_GroundTruth.csv"])?,
-        ),
-        (
-            "test",
-            files.table(&[
-                "ISIC_2019_Test_GroundTruth.csv",
-                "ISIC2018_Task3_Test_GroundTruth.csv",
-            ])?,
-        ),
-    ];
-    let lesions = files.table(&[
-        "ISIC_2019_Training_Metadata.csv",
-        "ISIC2018_Task3_Training_LesionGroupings.csv",
-    ])?;
+    let challenge = Challenge::of(files)?;
+    let tables = files.sides(challenge.sides)?;
+    let lesions = files.table(&[challenge.lesions])?;
     let mut lesion_of = HashMap::new();
     if let Some(file) = &lesions {
         let (image, lesion) = (file.column(&["image"])?, file.column(&["lesion_id"])?);
@@ -171,19 +219,11 @@ pub(super) fn isic(files: &Files, found: &mut Found) -> Result<()> {
     }
     let pictures = files.pictures()?;
     for (side, file) in tables {
-        let Some(file) = file else { continue };
         let image = file.column(&["image"])?;
         let classes = class_columns(&file)?;
         for row in file.rows() {
             let name = row.text(image)?;
-            let mut class = None;
-            for (column, place) in &classes {
-                if row.number(*column, 2)? == 1 && class.replace(*place).is_some() {
-                    return Err(row.bad(*column, "a second class of one picture"));
-                }
-            }
-            let class = class.ok_or_else(|| row.bad(image, "a picture without a class"))?;
-            let (label, condition) = ISIC_CLASSES[class];
+            let (label, condition) = ISIC_CLASSES[class_of(&row, &classes, image)?];
             Entry::new(name, pictures.get(name), row.place())
                 .group(lesion_of.get(name).copied().unwrap_or_default())
                 .label("label", label)
@@ -193,6 +233,17 @@ pub(super) fn isic(files: &Files, found: &mut Found) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The one class of a row, by its place in [`ISIC_CLASSES`].
+fn class_of(row: &LabelRow, classes: &[(Column, usize)], image: Column) -> Result<usize> {
+    let mut class = None;
+    for (column, place) in classes {
+        if row.number(*column, 2)? == 1 && class.replace(*place).is_some() {
+            return Err(row.bad(*column, "a second class of one picture"));
+        }
+    }
+    class.ok_or_else(|| row.bad(image, "a picture without a class"))
 }
 
 /// The columns that are classes, each with its place in [`ISIC_CLASSES`].

@@ -16,6 +16,7 @@ fn example(captions: &[&str], labels: &[(&str, &str)]) -> Example {
     Example {
         id: "e".into(),
         picture: Location::File("e.png".into()),
+        place: String::new(),
         captions: captions.iter().map(|c| (*c).to_owned()).collect(),
         labels: labels.iter().map(text).collect(),
         group: None,
@@ -113,6 +114,7 @@ fn all_captions_are_those_that_draws_give() {
     let example = Example {
         id: "x".into(),
         picture: Location::File("x.png".into()),
+        place: String::new(),
         captions: vec!["given".into()],
         labels: labels.map(|(k, v)| (k.into(), v.into())).into(),
         group: None,

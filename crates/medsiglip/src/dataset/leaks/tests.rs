@@ -86,7 +86,7 @@ fn clusters_reach_across_sources_and_unreadable_pictures_are_told() {
         (report.skipped[0].total(), report.skipped[1].total()),
         (0, 1)
     );
-    assert!(report.skipped[1].listed[0].contains("6.pgm: "));
+    assert!(report.skipped[1].listed[0].contains("list.csv: row 7: "));
     // It is not tried again.
     assert!(pictures.has_failed(1, 6) && !pictures.has_failed(1, 5));
     assert_eq!(pictures.skipped(), report.skipped);
@@ -96,7 +96,7 @@ fn clusters_reach_across_sources_and_unreadable_pictures_are_told() {
     assert!(
         warnings
             .iter()
-            .any(|w| w.starts_with(told) && w.contains("6.pgm: "))
+            .any(|w| w.starts_with(told) && w.contains("list.csv: row 7: ") && !w.contains(".pgm"))
     );
 }
 
@@ -151,7 +151,11 @@ fn joined_pictures_stay_on_one_side_and_conflicts_are_left_out() {
             conflict.contains("contradict each other (grade): "),
             "{conflict}"
         );
-        assert!(conflict.contains("0.pgm (") && conflict.contains("1.pgm ("));
+        for row in [1, 2] {
+            let told = format!("list.csv: row {row} of source s (");
+            assert!(conflict.contains(&told), "{conflict}");
+        }
+        assert!(warnings.iter().all(|warning| !warning.contains(".pgm")));
         let joined = report.joined(0, Duplicates::Join);
         let together = vec![split(&sources[0], shares, seed, &joined).unwrap()];
         assert_eq!(report.crossing(&together).count(), 0);
@@ -329,4 +333,67 @@ fn patients_of_two_sources_on_two_sides_are_told() {
             .warnings(&sources, &together, Duplicates::Join)
             .is_empty()
     );
+}
+
+/// Of a folder, a message has the number of a picture: its name can be a patient's.
+#[test]
+fn pictures_of_a_folder_are_told_by_their_number() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, number) in [("a/miller.pgm", 1), ("b/miller.pgm", 1), ("b/smith.pgm", 2)] {
+        write(folder.path(), name, &noise(number, 64));
+    }
+    write(folder.path(), "b/zimmer.pgm", b"P5\n9 9\n255\n");
+    let toml = "folder = \".\"\nmax_skipped = 0.5";
+    let pictures = loaded(vec![open(toml, folder.path()).unwrap()]);
+    let report = find_leaks(&pictures).unwrap();
+    let sides = [vec![Side::Train; 4]];
+    let warnings = report.warnings(pictures.sources(), &sides, Duplicates::Warn);
+    let all = warnings.join("\n");
+    for told in [
+        ": picture 1 of source s (train)",
+        ": picture 2 of source s (train)",
+        ": picture 4: ",
+    ] {
+        assert!(all.contains(told), "{all}");
+    }
+    assert!(
+        ["miller", "smith", "zimmer"]
+            .iter()
+            .all(|name| !all.contains(name)),
+        "{all}"
+    );
+}
+
+/// One picture of a patient at two ages is one answer; two diagnoses are not. A manifest's labels are all answers.
+#[test]
+fn strata_of_a_published_set_do_not_contradict() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["HAM_1.jpg", "HAM_2.jpg"] {
+        write(folder.path(), name, &noise(1, 64));
+    }
+    let conflicts = |config: &str, classes: [&str; 2]| {
+        let [a, b] = classes;
+        let header = "lesion_id,image_id,dx,dx_type,age,sex,localization";
+        let table = format!(
+            "{header}\nL,HAM_1,{a},histo,50,male,back\nL,HAM_2,{b},consensus,51,male,scalp\n"
+        );
+        write(folder.path(), "HAM10000_metadata.csv", table.as_bytes());
+        let table = format!("path,dx,age\nHAM_1.jpg,{a},50\nHAM_2.jpg,{b},51\n");
+        write(folder.path(), "list.csv", table.as_bytes());
+        let source = open(config, folder.path()).unwrap();
+        let report = find_leaks(&loaded(vec![source])).unwrap();
+        assert_eq!(report.clusters.len(), 1);
+        let left_out = report.left_out(0, Duplicates::DropConflicts, &[vec![Side::Train; 2]]);
+        let conflicts = report.clusters[0].conflicts.clone();
+        assert_eq!(left_out.len(), if conflicts.is_empty() { 0 } else { 2 });
+        conflicts
+    };
+    let adapter = "adapter = \"ham10000\"\nfolder = \".\"";
+    assert!(conflicts(adapter, ["nv", "nv"]).is_empty());
+    assert_eq!(
+        conflicts(adapter, ["nv", "mel"]),
+        ["label", "skin_conditions"]
+    );
+    let manifest = "manifest = \"list.csv\"\nlabels = [\"dx\", \"age\"]";
+    assert_eq!(conflicts(manifest, ["nv", "nv"]), ["age"]);
 }

@@ -272,7 +272,12 @@ fn a_broken_picture_is_replaced_and_told() {
     assert_eq!(replaced, 4);
     let skipped = &broken.pictures.skipped()[0];
     assert_eq!(skipped.total(), 2);
-    assert!(skipped.listed.iter().all(|line| line.contains(".pgm")));
+    assert!(
+        skipped
+            .listed
+            .iter()
+            .all(|line| line.contains("list.csv: row "))
+    );
     let threads = LoaderOptions {
         threads: 1,
         ..options(5)

@@ -34,6 +34,7 @@ fn a_csv_gives_ids_captions_labels_and_groups() {
     let expected = Example {
         id: "A".into(),
         picture: Location::File(folder.path().join("0.pgm")),
+        place: format!("{}: row 1", folder.path().join("list.csv").display()),
         captions: vec!["one, two".into(), "three".into()],
         labels: [("finding".to_owned(), "Mass|Nodule".to_owned())].into(),
         group: Some("p1".into()),

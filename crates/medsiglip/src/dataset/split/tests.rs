@@ -11,6 +11,7 @@ fn source(of: &[(Option<u8>, u8)], stratify: bool) -> Source {
     let example = |(number, (group, label)): (usize, &(Option<u8>, u8))| Example {
         id: number.to_string(),
         picture: Location::File(number.to_string().into()),
+        place: String::new(),
         captions: Vec::new(),
         labels: [("label".to_owned(), label.to_string())].into(),
         group: group.map(|g| g.to_string()),
