@@ -1,5 +1,6 @@
 //! HDF5 files through `rust-hdf5`, each data set measured before it is read.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
@@ -44,9 +45,22 @@ impl H5 {
     }
 
     /// The text of an attribute of the file, if it has one.
-    pub(crate) fn attribute(&self, name: &str) -> Option<String> {
-        let read = || self.file.attr_string(name).map_err(|_| self.damaged());
-        guarded(read, || self.damaged()).ok()
+    ///
+    /// # Errors
+    /// `BAD_CONFIG` where it, or the list of attributes, cannot be read.
+    pub(crate) fn attribute(&self, name: &str) -> Result<Option<String>> {
+        let unreadable = || bad(&self.path, format!("the attribute {name} cannot be read"));
+        let read = || {
+            let names = self.file.attr_names().map_err(|_| unreadable())?;
+            let whole = self.file.attrs_unreadable_reason();
+            if !matches!(whole, Ok(None)) {
+                return Err(unreadable());
+            }
+            let is_there = names.iter().any(|known| known == name);
+            let text = is_there.then(|| self.file.attr_string(name)).transpose();
+            text.map_err(|_| unreadable())
+        };
+        guarded(read, unreadable)
     }
 
     /// The data set `name`.
@@ -85,6 +99,17 @@ fn check(what: &'static str, sides: &[usize], limit: usize) -> Result<()> {
             what,
             got: product.map_or(u64::MAX, |n| n as u64),
             limit: limit as u64,
+        }),
+    }
+}
+
+fn check_bytes(got: u64, limit: u64) -> Result<()> {
+    match got <= limit {
+        true => Ok(()),
+        false => Err(Error::Limit {
+            what: "bytes of texts",
+            got,
+            limit,
         }),
     }
 }
@@ -140,8 +165,12 @@ impl Data {
     /// bytes are: they are read as UTF-8.
     ///
     /// # Errors
-    /// `BAD_CONFIG` where they are neither.
-    pub(crate) fn texts(&self) -> Result<Vec<String>> {
+    /// `BAD_CONFIG` where they are neither; `LIMIT_EXCEEDED` where they have more than `limit` bytes.
+    pub(crate) fn texts(&self, limit: u64) -> Result<Vec<String>> {
+        let count = self.shape.iter().try_fold(1usize, |n, &s| n.checked_mul(s));
+        let bytes = count.and_then(|n| n.checked_mul(self.element_size()));
+        check_bytes(bytes.map_or(u64::MAX, |n| n as u64), limit)?;
+        self.check_lengths(limit)?;
         let elements = self.read(|| {
             let cells: Vec<Vec<u8>> = match self.data.datatype()? {
                 DatatypeMessage::VarLenString { .. } => self.data.read_vlen_bytes()?,
@@ -168,6 +197,35 @@ impl Data {
             text.map_err(|_| self.bad(format!("row {}: a text that is not UTF-8", row + 1)))
         };
         elements.into_iter().enumerate().map(text).collect()
+    }
+
+    /// Texts of variable length lie elsewhere in the file: a length and where, an element. What is there once can be named
+    /// many times, and would be copied each time.
+    fn check_lengths(&self, limit: u64) -> Result<()> {
+        let is_var = || {
+            Ok(matches!(
+                self.data.datatype()?,
+                DatatypeMessage::VarLenString { .. }
+            ))
+        };
+        if !self.read(is_var)? {
+            return Ok(());
+        }
+        let elements = self.read(|| self.data.read_raw_bytes())?;
+        let (mut bytes, mut seen) = (0, HashSet::new());
+        for element in elements.chunks_exact(self.element_size().max(5)) {
+            let (length, place) = element.split_at(4);
+            let address = &place[..place.len().saturating_sub(4)];
+            bytes += u64::from(u32::from_le_bytes(length.try_into().unwrap_or_default()));
+            check_bytes(bytes, limit)?;
+            let is_nowhere = [0, 0xff]
+                .iter()
+                .any(|no| address.iter().all(|byte| byte == no));
+            if !is_nowhere && !seen.insert(place) {
+                return Err(self.bad("two texts at one place of the file"));
+            }
+        }
+        Ok(())
     }
 
     fn read<T>(&self, read: impl FnOnce() -> Result<T, rust_hdf5::Hdf5Error>) -> Result<T> {

@@ -70,6 +70,13 @@ impl NpyHeader {
         }
     }
 
+    /// The size of the file, of elements of `each` bytes; `None` where it overflows.
+    #[cfg(feature = "data")]
+    pub(crate) fn bytes(&self, each: u64) -> Option<u64> {
+        let numbers = (self.count()? as u64).checked_mul(each)?;
+        numbers.checked_add(self.length as u64)
+    }
+
     /// The number of elements; `None` where it overflows.
     pub(crate) fn count(&self) -> Option<usize> {
         self.shape.iter().try_fold(1usize, |n, &s| n.checked_mul(s))

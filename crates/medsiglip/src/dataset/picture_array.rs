@@ -15,6 +15,9 @@ use crate::{Error, Result};
 /// Bytes of an array that is unpacked onto the disk: the largest of MedMNIST (PathMNIST at 224 px) has 15 GiB.
 const MAX_UNPACKED: u64 = 16 << 30;
 
+/// Pictures of an array: each becomes an example in memory. The largest set that we know, PCam, has 262,144.
+const MAX_PICTURES: usize = 1 << 22;
+
 /// Pictures of 8 bits, (N, height, width) or (N, height, width, 3), in one array of a file.
 #[derive(Debug)]
 pub struct PictureArray {
@@ -76,7 +79,8 @@ impl PictureArray {
         if data.element_size() != 1 {
             return Err(data.bad("expected pictures of 8 bits"));
         }
-        Self::new(path, name, data.shape(), Storage::Hdf5)
+        let sides = Sides::of(path, name, data.shape())?;
+        Ok(Self::new(path, name, sides, Storage::Hdf5))
     }
 
     /// The array `name` of the `.npz` file at `path`. A compressed one is unpacked into a temporary file, so that each
@@ -102,7 +106,11 @@ impl PictureArray {
                     "expected pictures of 8 bits (|u1) in C order",
                 ));
             }
+            let sides = Sides::of(path, name, &header.shape)?;
             let bytes = header.count().ok_or_else(damaged)? as u64;
+            if header.bytes(1) != Some(member.size()) {
+                return Err(damaged());
+            }
             let storage = match plain {
                 true => Storage::Plain {
                     offset: start
@@ -111,44 +119,21 @@ impl PictureArray {
                 },
                 false => Storage::Unpacked(unpack(&mut member, bytes, damaged)?),
             };
-            Self::new(path, name, &header.shape, storage)
+            Ok(Self::new(path, name, sides, storage))
         };
         guarded(open, damaged)
     }
 
-    fn new(path: &Path, name: &str, shape: &[usize], storage: Storage) -> Result<Self> {
-        let (count, height, width, channels) = match *shape {
-            [n, h, w] => (n, h, w, 1),
-            [n, h, w, c @ (1 | 3)] => (n, h, w, c),
-            [_, _, _, _] => {
-                return Err(Error::Unsupported(format!(
-                    "array {name}: volumes are not pictures: {}",
-                    path.display()
-                )));
-            }
-            _ => {
-                return Err(bad(
-                    path,
-                    name,
-                    "expected a shape (N, height, width) or (N, height, width, 3)",
-                ));
-            }
-        };
-        if height == 0 || width == 0 {
-            return Err(bad(path, name, "pictures without pixels"));
-        }
-        let side =
-            |side: usize| u32::try_from(side).map_err(|_| bad(path, name, "pictures too large"));
-        Limits::default().check_pixels(side(width)?, side(height)?)?;
-        Ok(Self {
+    fn new(path: &Path, name: &str, sides: Sides, storage: Storage) -> Self {
+        Self {
             path: path.to_owned(),
             name: name.to_owned(),
-            count,
-            height,
-            width,
-            channels,
+            count: sides.count,
+            height: sides.height,
+            width: sides.width,
+            channels: sides.channels,
             storage,
-        })
+        }
     }
 
     /// The picture at `index` as a PNM file.
@@ -190,6 +175,56 @@ impl PictureArray {
         }
         let kind = if c == 3 { "P6" } else { "P5" };
         Ok([format!("{kind}\n{w} {h}\n255\n").as_bytes(), &pixels].concat())
+    }
+}
+
+/// The sides of an array of pictures.
+struct Sides {
+    count: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+}
+
+impl Sides {
+    /// Those of the array `name` of this shape, once it is known that its pictures are not too many or too large.
+    fn of(path: &Path, name: &str, shape: &[usize]) -> Result<Self> {
+        let (count, height, width, channels) = match *shape {
+            [n, h, w] => (n, h, w, 1),
+            [n, h, w, c @ (1 | 3)] => (n, h, w, c),
+            [_, _, _, _] => {
+                return Err(Error::Unsupported(format!(
+                    "array {name}: volumes are not pictures: {}",
+                    path.display()
+                )));
+            }
+            _ => {
+                return Err(bad(
+                    path,
+                    name,
+                    "expected a shape (N, height, width) or (N, height, width, 3)",
+                ));
+            }
+        };
+        if height == 0 || width == 0 {
+            return Err(bad(path, name, "pictures without pixels"));
+        }
+        let side =
+            |side: usize| u32::try_from(side).map_err(|_| bad(path, name, "pictures too large"));
+        Limits::default().check_pixels(side(width)?, side(height)?)?;
+        if count > MAX_PICTURES {
+            return Err(Error::Limit {
+                what: "pictures of an array",
+                got: count as u64,
+                limit: MAX_PICTURES as u64,
+            });
+        }
+        Ok(Self {
+            count,
+            height,
+            width,
+            channels,
+        })
     }
 }
 
@@ -263,7 +298,10 @@ pub(super) fn labels_of_npz(path: &Path, name: &str, limit: usize) -> Result<(us
             ));
         }
         let mut bytes = Vec::new();
-        let wanted = (count * width) as u64;
+        let wanted = (count as u64).saturating_mul(width as u64);
+        if header.bytes(width as u64) != Some(member.size()) {
+            return Err(damaged());
+        }
         member
             .take(wanted)
             .read_to_end(&mut bytes)

@@ -6,6 +6,7 @@ mod parquet;
 mod rows;
 mod text;
 mod tfrecord;
+mod wide;
 #[cfg(test)]
 mod tests;
 
@@ -34,13 +35,16 @@ pub struct TableOptions {
     /// `image`, the first that is there.
     pub id: Option<String>,
     /// The column, array or key of embeddings; by default `embedding`, `embeddings`, `features` or `image_embedding`, else
-    /// the only one that can be.
+    /// the only one that can be. Of a table with a column a number, what the names of those columns begin with: `emb_` for
+    /// `emb_0`, `emb_1`, ...; by default whatever at least two columns that are numbered so begin with.
     pub embedding: Option<String>,
     /// Where the ids of a `.npy` file stand, `.csv` or `.txt` (an id a line); by default `STEM.ids.csv` or `STEM.ids.txt`
     /// beside it.
     pub ids_file: Option<PathBuf>,
     /// Bytes of memory that the embeddings may take, 4 a number.
     pub max_bytes: u64,
+    /// Bytes of memory that the ids may take, counted as their texts and 64 each.
+    pub max_id_bytes: u64,
 }
 
 impl Default for TableOptions {
@@ -50,6 +54,7 @@ impl Default for TableOptions {
             embedding: None,
             ids_file: None,
             max_bytes: 16 << 30,
+            max_id_bytes: 4 << 30,
         }
     }
 }
@@ -116,7 +121,8 @@ pub struct Joined {
 impl EmbeddingTable {
     /// Reads embeddings, by the extension:
     ///
-    /// - `.parquet`: an id column, and a column of lists of floats or a column a number;
+    /// - `.parquet`: an id column, and a column of lists of floats or a column a number (`e0`, `e1`, ...; other columns of
+    ///   floats are left out);
     /// - `.npy`: (N, D), the ids in a file beside it; `.npz`: an array (N, D) and one of ids, or (D,) of one picture, whose
     ///   id is the file's stem;
     /// - `.h5`, `.hdf5`: a data set (N, D), and one of ids, or of coordinates (`coords`), as TRIDENT, CLAM and `medsiglip
@@ -134,7 +140,7 @@ impl EmbeddingTable {
     /// extension. `UNSUPPORTED` for pickled arrays. `LIMIT_EXCEEDED`; `IO_ERROR`.
     pub fn read(path: impl AsRef<Path>, options: &TableOptions) -> Result<Self> {
         let path = path.as_ref();
-        let mut rows = Rows::new(options.max_bytes);
+        let mut rows = Rows::new(options);
         for file in files(path)? {
             rows.begin_file(&file);
             match Format::of(&file) {

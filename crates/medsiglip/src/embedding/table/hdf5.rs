@@ -30,14 +30,18 @@ pub(super) fn read(path: &Path, options: &TableOptions, rows: &mut Rows) -> Resu
         _ => return Err(data.bad("expected a shape (N, D)")),
     };
     let dim = data.shape()[data.shape().len() - 1];
+    if dim == 0 {
+        return Err(data.bad("embeddings without numbers"));
+    }
     rows.expect((count as u64).saturating_mul(dim as u64))?;
-    let provenance = file.attribute("medsiglip.provenance");
+    rows.expect_ids(count as u64, 0)?;
+    let provenance = file.attribute("medsiglip.provenance")?;
     let provenance = provenance
         .map(|json| rows.parse_provenance(&json))
         .transpose()?;
     rows.made_by(provenance)?;
     let ids = match find(options.id_names())? {
-        Some(ids) => texts(&ids, count)?,
+        Some(ids) => texts(&ids, count, rows)?,
         None => match find(vec!["coords"])? {
             Some(coords) if options.id.is_none() => tiles(&coords, path, count)?,
             _ => {
@@ -46,7 +50,7 @@ pub(super) fn read(path: &Path, options: &TableOptions, rows: &mut Rows) -> Resu
             }
         },
     };
-    let each = (BLOCK / dim.max(1)).max(1);
+    let each = (BLOCK / dim).max(1);
     for start in (0..count).step_by(each) {
         let block = each.min(count - start);
         let (mut starts, mut counts) = (vec![start, 0], vec![block, dim]);
@@ -55,7 +59,7 @@ pub(super) fn read(path: &Path, options: &TableOptions, rows: &mut Rows) -> Resu
             counts.insert(0, 1);
         }
         let values = data.floats(&starts, &counts)?;
-        for (row, values) in values.chunks_exact(dim.max(1)).enumerate() {
+        for (row, values) in values.chunks_exact(dim).enumerate() {
             let row = start + row;
             rows.push(&ids[row], row as u64 + 1, values.iter().copied())?;
         }
@@ -63,9 +67,16 @@ pub(super) fn read(path: &Path, options: &TableOptions, rows: &mut Rows) -> Resu
     Ok(())
 }
 
-fn texts(ids: &Data, count: usize) -> Result<Vec<String>> {
+fn texts(ids: &Data, count: usize, rows: &Rows) -> Result<Vec<String>> {
     match ids.shape() {
-        [n] | [n, 1] if *n == count => ids.texts(),
+        [n] | [n, 1] if *n == count => {
+            rows.expect_ids(count as u64, ids.element_size() as u64)?;
+            let texts = ids.texts(rows.max_id_bytes())?;
+            match texts.len() == count {
+                true => Ok(texts),
+                false => Err(ids.bad("ids that are not there")),
+            }
+        }
         _ => Err(ids.bad(format!("expected {count} ids, one an embedding"))),
     }
 }

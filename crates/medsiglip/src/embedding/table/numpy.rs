@@ -29,14 +29,13 @@ pub(super) fn read_npy(path: &Path, options: &TableOptions, rows: &mut Rows) -> 
     let [count, dim] = header.shape[..] else {
         return Err(rows.bad("expected an array of shape (N, D)"));
     };
-    let expected = (floats.bytes * count as u64).checked_mul(dim as u64);
-    if expected.and_then(|n| n.checked_add(header.length as u64)) != Some(bytes) {
+    if header.bytes(floats.bytes) != Some(bytes) {
         return Err(rows.bad("cut off, or longer than its header says"));
     }
     let ids = ids_file(path, options).ok_or_else(|| {
         rows.bad("expected the ids in STEM.ids.csv or STEM.ids.txt beside it, or in a file that is named")
     })?;
-    let ids = read_ids(&ids, options)?;
+    let ids = read_ids(&ids, count, options, rows)?;
     if ids.len() != count {
         return Err(rows.bad(&format!("{count} embeddings and {} ids", ids.len())));
     }
@@ -94,7 +93,8 @@ fn read_arrays(path: &Path, options: &TableOptions, rows: &mut Rows) -> Result<(
             let mut member = zip
                 .by_name(&format!("{name}.npy"))
                 .map_err(|_| damaged(rows))?;
-            Some(texts(&mut member, name, rows)?)
+            let size = member.size();
+            Some(texts(&mut member, size, name, rows)?)
         }
         None if options.id.is_some() => {
             let names = options.id_names().join(", ");
@@ -107,6 +107,9 @@ fn read_arrays(path: &Path, options: &TableOptions, rows: &mut Rows) -> Result<(
         .map_err(|_| damaged(rows))?;
     let header = NpyHeader::read(&mut member).ok_or_else(|| damaged(rows))?;
     let floats = Floats::of(&header, &format!("array {name}"), rows)?;
+    if header.bytes(floats.bytes) != Some(member.size()) {
+        return Err(damaged(rows));
+    }
     let (ids, dim) = match_ids(ids, &header.shape, path).ok_or_else(|| {
         rows.bad(&format!(
             "array {name}: expected a shape (N, D) and an array of N ids ({}), or (D,) of one picture",
@@ -163,6 +166,9 @@ impl Floats {
         if header.fortran_order && header.shape.len() > 1 {
             return Err(rows.bad(&format!("{name}: expected C order, got Fortran order")));
         }
+        if header.shape.last() == Some(&0) {
+            return Err(rows.bad(&format!("{name}: embeddings without numbers")));
+        }
         let count = header.count().map_or(u64::MAX, |n| n as u64);
         rows.expect(count)?;
         Ok(Self {
@@ -178,9 +184,6 @@ impl Floats {
         ids: &[String],
         rows: &mut Rows,
     ) -> Result<()> {
-        if dim == 0 {
-            return Err(rows.bad("embeddings without numbers"));
-        }
         let size = self.bytes as usize;
         let mut row = vec![0; dim * size];
         for (id, number) in ids.iter().zip(1..) {
@@ -221,8 +224,8 @@ fn not_of(header: &NpyHeader, name: &str, expected: &str, rows: &Rows) -> Error 
     rows.bad(&format!("{name}: expected {expected}"))
 }
 
-/// The texts of an array (`<U12`, `|S12`, or whole numbers), one a row.
-fn texts(member: &mut impl Read, name: &str, rows: &Rows) -> Result<Vec<String>> {
+/// The texts of an array (`<U12`, `|S12`, or whole numbers), one a row; unpacked, the file has `bytes`.
+fn texts(member: &mut impl Read, bytes: u64, name: &str, rows: &Rows) -> Result<Vec<String>> {
     let damaged = || rows.bad(&format!("array {name} cannot be read"));
     let header = NpyHeader::read(member).ok_or_else(damaged)?;
     let count = match header.shape[..] {
@@ -246,6 +249,10 @@ fn texts(member: &mut impl Read, name: &str, rows: &Rows) -> Result<Vec<String>>
         }
     };
     if ["i", "u"].contains(&letter) && unit > 8 {
+        return Err(damaged());
+    }
+    rows.expect_ids(count as u64, unit as u64)?;
+    if header.bytes(unit as u64) != Some(bytes) {
         return Err(damaged());
     }
     let mut cell = vec![0; unit];

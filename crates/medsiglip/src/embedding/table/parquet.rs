@@ -13,8 +13,8 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
-use super::TableOptions;
 use super::rows::Rows;
+use super::{TableOptions, wide};
 use crate::dataset::guarded;
 use crate::{Error, Result};
 
@@ -23,6 +23,9 @@ const PROVENANCE: &str = "medsiglip.provenance";
 
 /// Rows that are read at a time.
 const BLOCK: usize = 512;
+
+/// Bytes of one id: a block of copies of a longer one would take more memory than its file.
+const MAX_ID_BYTES: usize = 1 << 16;
 
 /// As [`super::EmbeddingTable::read`].
 pub(super) fn read(path: &Path, options: &TableOptions, rows: &mut Rows) -> Result<()> {
@@ -88,15 +91,11 @@ fn embedding_columns(
     options: &TableOptions,
     rows: &Rows,
 ) -> Result<Vec<usize>> {
-    let of_level = |level: i16| -> Vec<usize> {
-        let places = 0..leaves.len();
-        let fits = |place: &usize| {
-            let leaf = leaves[*place];
-            *place != id && is_float(leaf) && leaf.max_rep_level() == level
-        };
-        places.filter(fits).collect()
+    let is_list = |place: &usize| {
+        let leaf = leaves[*place];
+        *place != id && is_float(leaf) && leaf.max_rep_level() == 1
     };
-    let lists = of_level(1);
+    let lists: Vec<usize> = (0..leaves.len()).filter(is_list).collect();
     let named = options.embedding_names().into_iter().find_map(|name| {
         let is_it = |place: &&usize| {
             leaves[**place]
@@ -109,16 +108,25 @@ fn embedding_columns(
     });
     match (named, &lists[..], &options.embedding) {
         (Some(list), ..) => Ok(vec![list]),
-        (None, _, Some(name)) => {
-            Err(rows.bad(&format!("there is no column of lists of floats {name}")))
-        }
         (None, [only], None) => Ok(vec![*only]),
-        (None, [], None) => match of_level(0) {
-            columns if columns.is_empty() => {
-                Err(rows.bad("there is no column of lists of floats, and none of floats"))
-            }
-            columns => Ok(columns),
-        },
+        (None, [], None) | (None, _, Some(_)) => {
+            let columns = leaves.iter().enumerate();
+            let columns = columns.filter(|(place, leaf)| *place != id && leaf.max_rep_level() == 0);
+            let names: Vec<(String, bool, usize)> = columns
+                .map(|(place, leaf)| (leaf.path().string(), is_float(leaf), place))
+                .collect();
+            let named = names.iter().map(|(name, is_float, place)| {
+                let is_float = *is_float;
+                (*place, wide::Named { name, is_float })
+            });
+            let asked = options.embedding.as_deref();
+            wide::columns(named, asked).map_err(|wrong| {
+                let asked = asked.map_or(String::new(), |name| format!(" {name}"));
+                rows.bad(&format!(
+                    "there is no column of lists of floats{asked}, and {wrong}"
+                ))
+            })
+        }
         (None, _, None) => {
             Err(rows
                 .bad("several columns of lists of floats; the option for embeddings names the one"))
@@ -173,7 +181,12 @@ fn read_group(
         }
         for (id, values) in block.into_iter().zip(numbers) {
             *number += 1;
-            let id = id.ok_or_else(|| rows.bad_row(*number, "no id, or one that is not UTF-8"))?;
+            let id = id.ok_or_else(|| {
+                rows.bad_row(
+                    *number,
+                    "no id, or one that is not UTF-8 or longer than 64 KiB",
+                )
+            })?;
             rows.push(&id, *number, values)?;
         }
     }
@@ -199,9 +212,9 @@ impl Column {
         let levels = (defined, repeated, *max_def);
         match reader {
             ColumnReader::ByteArrayColumnReader(reader) => cells(reader, rows, levels, |bytes| {
-                std::str::from_utf8(bytes.data())
-                    .ok()
-                    .map(|text| text.trim().to_owned())
+                let bytes = Some(bytes.data()).filter(|bytes| bytes.len() <= MAX_ID_BYTES)?;
+                let text = std::str::from_utf8(bytes).ok()?;
+                Some(text.trim().to_owned())
             }),
             ColumnReader::Int32ColumnReader(reader) => {
                 cells::<Int32Type, _>(reader, rows, levels, |n| Some(n.to_string()))

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::EmbeddingTable;
+use super::{EmbeddingTable, TableOptions};
 use crate::embedding::{Embeddings, Provenance};
 use crate::{Error, Result};
+
+/// Bytes that an id takes beside its text: where it begins, how long it is, its row.
+const BYTES_OF_ID: u64 = 64;
 
 /// The rows so far.
 pub(super) struct Rows {
@@ -19,11 +22,13 @@ pub(super) struct Rows {
     /// That of the rows so far; the outer one is `None` before the first.
     provenance: Option<Option<Provenance>>,
     max_bytes: u64,
+    max_id_bytes: u64,
+    id_bytes: u64,
     current: Vec<f32>,
 }
 
 impl Rows {
-    pub(super) fn new(max_bytes: u64) -> Self {
+    pub(super) fn new(options: &TableOptions) -> Self {
         Self {
             ids: Vec::new(),
             row_of: HashMap::new(),
@@ -32,7 +37,9 @@ impl Rows {
             dim: 0,
             data: Vec::new(),
             provenance: None,
-            max_bytes,
+            max_bytes: options.max_bytes,
+            max_id_bytes: options.max_id_bytes,
+            id_bytes: 0,
             current: Vec::new(),
         }
     }
@@ -73,6 +80,28 @@ impl Rows {
             got: bytes,
             limit: self.max_bytes,
         })
+    }
+
+    /// Checks a number of ids of `bytes` each that a file claims, before any is read.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED`.
+    pub(super) fn expect_ids(&self, count: u64, bytes: u64) -> Result<()> {
+        let each = bytes.saturating_add(BYTES_OF_ID);
+        let bytes = self.id_bytes.saturating_add(count.saturating_mul(each));
+        if bytes <= self.max_id_bytes {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            what: "memory for ids in bytes",
+            got: bytes,
+            limit: self.max_id_bytes,
+        })
+    }
+
+    /// The largest text of ids that a file may have.
+    pub(super) fn max_id_bytes(&self) -> u64 {
+        self.max_id_bytes
     }
 
     /// Says how the rows that follow were made, once a file or with each row.
@@ -153,6 +182,8 @@ impl Rows {
             return Err(self.bad_row(number, &wrong));
         }
         self.expect(values.len() as u64)?;
+        self.expect_ids(1, id.len() as u64)?;
+        self.id_bytes += BYTES_OF_ID + id.len() as u64;
         self.row_of.insert(id.to_owned(), self.ids.len());
         self.ids.push(id.to_owned());
         let file = u32::try_from(self.files.len().saturating_sub(1)).unwrap_or(u32::MAX);

@@ -1,3 +1,6 @@
+mod limits;
+mod wide;
+
 use std::fs;
 
 use super::*;
@@ -138,7 +141,7 @@ fn names_that_are_not_there() {
             None,
             Some("label"),
             "f32.parquet",
-            "there is no column of lists of floats label: ",
+            "there is no column of lists of floats label, and there are no columns of floats label0, label1, ...: ",
         ),
         (Some("name"), None, "plain.npz", "there is no array name: "),
         (None, Some("y"), "f32.h5", "expected a data set y: "),
@@ -333,11 +336,15 @@ fn wide_csv() {
     for (text, wrong) in [
         (
             "id,e0,e2\na,1,2\n",
-            "expected the numbers in columns e0, e1",
+            "expected columns PREFIX0, PREFIX1, ... (or from PREFIX1 on), each number once",
         ),
         (
             "id,kind\na,image\n",
-            "expected the numbers in columns e0, e1",
+            "there are no columns of floats PREFIX0, PREFIX1",
+        ),
+        (
+            "id,e0,e1,t1,t2\na,1,2,0,1\n",
+            "there are several families of columns",
         ),
         (
             "id,e0,e1\na,1,x\n",

@@ -7,26 +7,18 @@ use std::path::Path;
 use csv::StringRecord;
 use serde_json::Value;
 
-use super::TableOptions;
 use super::rows::Rows;
+use super::{TableOptions, wide};
 use crate::embedding::Provenance;
 use crate::{Error, Result};
 
 /// Bytes of a line of JSON: an embedding of a million numbers is below.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 
-/// Bytes of a file of ids.
-const MAX_IDS_BYTES: u64 = 1 << 30;
-
 /// Bytes of a file of provenance.
 const MAX_PROVENANCE_BYTES: u64 = 1 << 20;
 
-/// The number of `e17`, and of `17`.
-fn place_of(name: &str) -> Option<usize> {
-    name.strip_prefix('e').unwrap_or(name).parse().ok()
-}
-
-/// As [`super::EmbeddingTable::read`]: a column of ids, and the numbers in columns `e0`, `e1`, ... or `0`, `1`, ...
+/// As [`super::EmbeddingTable::read`]: a column of ids, and the numbers in columns `e0`, `e1`, ..., or otherwise numbered.
 pub(super) fn read_csv(path: &Path, options: &TableOptions, rows: &mut Rows) -> Result<()> {
     let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
     let mut reader = csv::Reader::from_reader(file);
@@ -38,22 +30,14 @@ pub(super) fn read_csv(path: &Path, options: &TableOptions, rows: &mut Rows) -> 
         .iter()
         .find_map(find)
         .ok_or_else(|| rows.bad(&format!("there is no column of ids: {}", names.join(", "))))?;
-    let numbered = header.iter().enumerate().filter_map(|(column, name)| {
-        let place = place_of(name.trim()).filter(|_| column != id);
-        place.map(|place| (place, column))
+    let others = header.iter().map(str::trim).enumerate();
+    let others = others.filter(|(column, _)| *column != id);
+    let others = others.map(|(column, name)| {
+        let is_float = true;
+        (column, wide::Named { name, is_float })
     });
-    let mut columns: Vec<(usize, usize)> = numbered.collect();
-    columns.sort_unstable();
-    if columns.is_empty()
-        || columns
-            .iter()
-            .enumerate()
-            .any(|(i, (place, _))| i != *place)
-    {
-        return Err(
-            rows.bad("expected the numbers in columns e0, e1, ... (or 0, 1, ...), each once")
-        );
-    }
+    let columns = wide::columns(others, options.embedding.as_deref());
+    let columns = columns.map_err(|wrong| rows.bad(&wrong))?;
     rows.made_by(read_provenance(path, rows)?)?;
     let mut record = StringRecord::new();
     let mut number = 0;
@@ -63,7 +47,7 @@ pub(super) fn read_csv(path: &Path, options: &TableOptions, rows: &mut Rows) -> 
     {
         number += 1;
         // What is no number is none.
-        let value = |(_, column): &(usize, usize)| {
+        let value = |column: &usize| {
             let cell = record.get(*column).unwrap_or_default().trim();
             cell.parse().unwrap_or(f64::NAN)
         };
@@ -137,16 +121,26 @@ pub(super) fn read_jsonl(path: &Path, options: &TableOptions, rows: &mut Rows) -
     }
 }
 
-/// The ids in a file beside an array: a `.csv` with a column of ids (and `row`, which is checked), or an id a line.
-pub(super) fn read_ids(path: &Path, options: &TableOptions) -> Result<Vec<String>> {
+/// The ids of `count` embeddings in a file beside an array: a `.csv` with a column of ids (and `row`, which is checked), or
+/// an id a line.
+pub(super) fn read_ids(
+    path: &Path,
+    count: usize,
+    options: &TableOptions,
+    rows: &Rows,
+) -> Result<Vec<String>> {
     let bad = |wrong: &str| Error::BadConfig(format!("ids: {wrong}: {}", path.display()));
-    let bytes = read_small(path, MAX_IDS_BYTES)?;
+    rows.expect_ids(count as u64, 0)?;
+    let bytes = read_small(path, rows.max_id_bytes())?;
     let text = String::from_utf8(bytes).map_err(|_| bad("not a text file in UTF-8"))?;
+    let too_many = || bad(&format!("more than one for each of {count} embeddings"));
     if !path
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("csv"))
     {
-        return Ok(text.lines().map(|line| line.trim().to_owned()).collect());
+        let mut lines = text.lines().map(|line| line.trim().to_owned());
+        let ids = lines.by_ref().take(count).collect();
+        return lines.next().map_or(Ok(ids), |_| Err(too_many()));
     }
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let unreadable = |_| bad("not a readable CSV file");
@@ -159,6 +153,9 @@ pub(super) fn read_ids(path: &Path, options: &TableOptions) -> Result<Vec<String
     let mut ids = Vec::new();
     for record in reader.records() {
         let record = record.map_err(unreadable)?;
+        if ids.len() == count {
+            return Err(too_many());
+        }
         let cell = |column: usize| record.get(column).unwrap_or_default().trim();
         if row.is_some_and(|row| cell(row) != ids.len().to_string()) {
             let wrong = format!(

@@ -236,3 +236,52 @@ fn medmnist_that_cannot_be_read() {
     std::fs::rename(&path, folder_.path().join("imagenet.npz")).unwrap();
     assert!(error("medmnist", &folder_).contains("expected a file called chestmnist"));
 }
+
+/// Arrays that claim more pictures than can be, or another size than they unpack to, are refused before they are unpacked.
+#[test]
+fn arrays_that_claim_too_much_are_refused() {
+    let folder_ = folder(&[], &[]);
+    let path = folder_.path().join("breastmnist.npz");
+    let write = |shape: &str, bytes: usize| {
+        let dictionary = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}");
+        let mut zip = npyz::zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+        let packed = npyz::zip::write::FileOptions::default();
+        zip.start_file("train_images.npy", packed).unwrap();
+        zip.write_all(b"\x93NUMPY\x01\x00").unwrap();
+        zip.write_all(&(dictionary.len() as u16).to_le_bytes())
+            .unwrap();
+        zip.write_all(dictionary.as_bytes()).unwrap();
+        zip.write_all(&vec![0; bytes]).unwrap();
+        zip.finish().unwrap();
+    };
+    for (shape, bytes, code) in [
+        ("(4194305, 1, 1)", 4_194_305, "LIMIT_EXCEEDED"),
+        ("(18446744073709551615, 2, 2)", 0, "LIMIT_EXCEEDED"),
+        ("(1, 1000000, 1000000)", 0, "LIMIT_EXCEEDED"),
+        ("(2, 28, 28)", 64 << 20, "BAD_CONFIG"),
+        ("(100000, 28, 28)", 784, "BAD_CONFIG"),
+    ] {
+        write(shape, bytes);
+        let error = open_with("medmnist", folder_.path(), "").unwrap_err();
+        assert_eq!(error.code(), code, "{shape}: {error}");
+    }
+}
+
+#[test]
+fn hdf5_arrays_that_claim_too_much_are_refused() {
+    let folder_ = folder(&[], &[]);
+    pcam("train", folder_.path(), &[0, 1]);
+    let x = folder_
+        .path()
+        .join("camelyonpatch_level_2_split_train_x.h5");
+    let file = H5File::create(&x).unwrap();
+    // Nothing is written: the pictures are a claim.
+    let data = file
+        .new_dataset::<u8>()
+        .shape([1 << 24, 8, 8, 3])
+        .chunk(&[1, 8, 8, 3]);
+    drop(data.create("x").unwrap());
+    file.close().unwrap();
+    let error = open_with("pcam", folder_.path(), "").unwrap_err();
+    assert_eq!(error.code(), "LIMIT_EXCEEDED", "{error}");
+}

@@ -1,7 +1,9 @@
 //! Each adapter on small files in exactly its owners' format.
 
+mod ambiguous;
 mod arrays;
 mod chest;
+mod chexpert;
 mod eyes_and_skin;
 mod tiles;
 
@@ -58,6 +60,14 @@ fn labels(example: &Example, columns: &[&str]) -> String {
 
 fn picture(example: &Example) -> String {
     example.picture.place()
+}
+
+/// How often each reason was given for leaving something out.
+fn reasons(source: &Source) -> Vec<(&str, u64)> {
+    let reasons = source.skipped.reasons.iter();
+    reasons
+        .map(|(reason, count)| (reason.as_str(), *count))
+        .collect()
 }
 
 /// Every value that a source has for one of its adapter's tasks is a class of that task.
