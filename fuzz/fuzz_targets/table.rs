@@ -25,6 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     fs::write(folder.path().join("t.ids.txt"), "a\nb\nc\nd\ne\nf\ng\n").unwrap();
     let options = TableOptions {
         max_bytes: 1 << 20,
+        max_id_bytes: 1 << 20,
         ..TableOptions::default()
     };
     let Ok(table) = EmbeddingTable::read(&file, &options) else {

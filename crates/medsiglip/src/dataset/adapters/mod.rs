@@ -262,7 +262,7 @@ impl Adapter {
             let outside = outside.count();
             if outside > 0 && examples.any(|example| has(example, name)) {
                 warnings.push(format!(
-                    "source {source}: {outside} of {} pictures have a class that is none of {name}'s, and no value there",
+                    "source {source}: {outside} of {} pictures have a class that the task {name} does not have, and no value there",
                     found.examples.len()
                 ));
             }

@@ -129,7 +129,7 @@ fn classes_outside_the_task_are_counted() {
     assert_eq!(
         source.warnings,
         [
-            "source s: 2 of 3 pictures have a class that is none of skin_conditions's, and no value there"
+            "source s: 2 of 3 pictures have a class that the task skin_conditions does not have, and no value there"
         ]
     );
     let rows = rows.replace("bkl", "nv").replace("akiec", "bcc");
