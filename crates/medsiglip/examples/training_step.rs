@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use medsiglip::checkpoint::{Checkpoint, ModelSource, OpenOptions};
-use medsiglip::model::Device;
+use medsiglip::model::{Device, Precision};
 use medsiglip::preprocess::PixelValues;
 use medsiglip::tokenizer::TokenIds;
 use medsiglip::towers::{self, Siglip};
@@ -24,7 +24,10 @@ fn main() -> medsiglip::Result<()> {
     let size = checkpoint.config().vision.image_size;
     let text = checkpoint.config().text.as_ref();
     let (length, vocab) = text.map_or((1, 1), |t| (t.max_position_embeddings, t.vocab_size));
-    let model = Siglip::load(&checkpoint, &towers::device(Device::Auto).autodiff())?;
+    let model = Siglip::load(
+        &checkpoint,
+        &towers::device(Device::Cpu, Precision::F32)?.autodiff(),
+    )?;
     let (mut optimizer, mut model) = Optimizer::new(&OptimizerConfig::default(), model)?;
     let noise = |i: usize| i.wrapping_mul(2_654_435_761) >> 8 & 0xffff;
     let pixels = (0..batch * 3 * size * size).map(|i| noise(i) as f32 / 32768.0 - 1.0);

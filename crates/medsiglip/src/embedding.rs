@@ -132,10 +132,13 @@ pub struct Provenance {
     pub checksum: String,
     /// SHA-256 of the files that say how they are used: config, pixel recipe, tokenizer.
     pub config_checksum: String,
-    /// Where the towers ran: `cpu`.
+    /// Where the towers ran: `cpu`, `cuda:0`.
     pub device: String,
     /// How the weights are stored: `f32`, `bf16`, `f16`.
     pub dtype: String,
+    /// In what the towers multiplied, where it was not f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
     /// Pixel recipe.
     pub recipe: String,
     /// Padding before the resize: `none` or `square`.

@@ -83,6 +83,9 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// A GPU or its driver is not there, or failed.
+    #[error("{0}")]
+    Device(String),
     /// Training has come to numbers that are none.
     #[error("{0}")]
     Diverged(String),
@@ -111,6 +114,7 @@ impl Error {
             Self::Gated { .. } => "GATED_REPOSITORY",
             Self::Io { .. } => "IO_ERROR",
             Self::OutOfMemory { .. } => "OUT_OF_MEMORY",
+            Self::Device(_) => "DEVICE_ERROR",
             Self::Diverged(_) => "DIVERGED",
             Self::Interrupted => "INTERRUPTED",
         }

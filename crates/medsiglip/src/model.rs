@@ -1,7 +1,7 @@
 //! [`Model`]: checkpoint, preprocessor, tokenizer and encoder in one; [`Encoder`]: the seam to what runs the towers.
 
-use std::fmt;
-use std::str::FromStr;
+mod device;
+
 use std::sync::OnceLock;
 
 use crate::checkpoint::{Checkpoint, Dtype, ModelSource, OpenOptions};
@@ -10,7 +10,9 @@ use crate::embedding::{Embeddings, Provenance};
 use crate::engine::CpuEngine;
 use crate::preprocess::{Padding, PixelValues, Preprocessor, Recipe};
 use crate::tokenizer::{Canonicalizer, TokenIds, Tokenizer};
-use crate::{Config, Error, Result, named};
+use crate::{Config, Error, Result};
+
+pub use device::{Backend, Device, Precision};
 
 /// What to keep of a forward pass beside the pooled embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,8 +74,13 @@ pub trait Encoder: Send + Sync {
     /// `BAD_ARGUMENT` where the ids do not fit the tower, `UNSUPPORTED` where there is no text tower.
     fn encode_texts(&self, ids: &TokenIds, keep: Keep) -> Result<TowerOutput>;
 
-    /// Where the towers run, for provenance: `cpu`.
+    /// Where the towers run, for provenance: `cpu`, `cuda:0`.
     fn device(&self) -> &str;
+
+    /// In what they multiply, for provenance.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
 
     /// How the weights are stored, for provenance.
     fn dtype(&self) -> Dtype;
@@ -102,43 +109,6 @@ impl Encoder for Released {
     }
 }
 
-/// Where the towers run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Device {
-    /// The best one there is; today the CPU.
-    #[default]
-    Auto,
-    /// Our CPU engine.
-    Cpu,
-}
-
-impl Device {
-    /// Every device, in the order in which help texts list them.
-    pub const ALL: [Self; 2] = [Self::Auto, Self::Cpu];
-
-    /// The device's stable name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Cpu => "cpu",
-        }
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Device {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        named::parse("device", &Self::ALL, Self::name, name)
-    }
-}
-
 /// How a model is loaded.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
@@ -152,6 +122,8 @@ pub struct LoadOptions {
     pub canonicalizer: Canonicalizer,
     /// Where to run.
     pub device: Device,
+    /// In what a GPU multiplies.
+    pub precision: Precision,
     /// Threads of the CPU engine; `None` takes all cores.
     pub threads: Option<usize>,
 }
@@ -168,6 +140,34 @@ pub struct Scores {
     pub logit: Vec<f32>,
     /// `sigmoid(logit)`: the probability that this pair belongs together, whatever the other texts.
     pub probability: Vec<f32>,
+}
+
+/// What runs the towers where the options say.
+fn encoder(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Encoder>> {
+    #[cfg(feature = "towers")]
+    let device = crate::towers::found(options.device);
+    #[cfg(not(feature = "towers"))]
+    let device = options.device;
+    match device {
+        #[cfg(feature = "towers")]
+        Device::Gpu(..) => {
+            let encoder = crate::towers::BurnEncoder::on(checkpoint, device, options.precision)?;
+            Ok(Box::new(encoder))
+        }
+        #[cfg(not(feature = "towers"))]
+        Device::Gpu(backend, _) => Err(backend.check().expect_err("needs the towers")),
+        Device::Auto | Device::Cpu if options.precision.is_f32() => {
+            Ok(Box::new(CpuEngine::new(checkpoint, options.threads)?))
+        }
+        Device::Auto | Device::Cpu => Err(not_on_the_cpu(options.precision)),
+    }
+}
+
+/// The CPU has no precision but f32.
+pub(crate) fn not_on_the_cpu(precision: Precision) -> Error {
+    Error::BadArgument(format!(
+        "precision: expected f32 on the CPU, got {precision}, which is for a GPU"
+    ))
 }
 
 /// A model ready to use.
@@ -216,9 +216,7 @@ impl Model {
             }),
             None => None,
         };
-        let encoder = match options.device {
-            Device::Auto | Device::Cpu => Box::new(CpuEngine::new(&checkpoint, options.threads)?),
-        };
+        let encoder = encoder(&checkpoint, options)?;
         Ok(Self {
             preprocessor,
             tokenizer: OnceLock::new(),
@@ -358,6 +356,10 @@ impl Model {
             config_checksum: self.checkpoint.config_checksum()?.into(),
             device: self.encoder.device().into(),
             dtype: self.encoder.dtype().to_string(),
+            precision: match self.encoder.precision() {
+                Precision::F32 => None,
+                other => Some(other.to_string()),
+            },
             recipe: self.preprocessor.recipe().to_string(),
             pad: self.preprocessor.padding().to_string(),
             canonicalizer: self

@@ -10,6 +10,13 @@ use medsiglip::engine::CpuEngine;
 use medsiglip::model::{Encoder, Keep, Logit, TowerOutput};
 use medsiglip::preprocess::PixelValues;
 use medsiglip::tokenizer::TokenIds;
+#[cfg(feature = "towers")]
+use medsiglip::towers::{BurnEncoder, Siglip};
+#[cfg(feature = "towers")]
+use medsiglip::{
+    LoadOptions, Model,
+    model::{Device, Precision},
+};
 
 use common::Golden;
 
@@ -35,13 +42,17 @@ fn engine(checkpoint: &Checkpoint) -> CpuEngine {
     CpuEngine::new(checkpoint, Some(2)).unwrap()
 }
 
-/// Whatever runs the towers gives the same numbers: our engine, and Burn where it is compiled in.
+/// Whatever runs the towers gives the same numbers: our engine, Burn where it is compiled in, and Burn on the device that
+/// `MEDSIGLIP_TEST_DEVICE` names.
 fn encoders(checkpoint: &Checkpoint) -> Vec<Box<dyn Encoder>> {
-    vec![
-        Box::new(engine(checkpoint)),
-        #[cfg(feature = "towers")]
-        Box::new(medsiglip::towers::BurnEncoder::cpu(checkpoint).unwrap()),
-    ]
+    #[allow(unused_mut)]
+    let mut encoders: Vec<Box<dyn Encoder>> = vec![Box::new(engine(checkpoint))];
+    #[cfg(feature = "towers")]
+    for device in [Some(Device::Cpu), common::device()].into_iter().flatten() {
+        let burn = BurnEncoder::on(checkpoint, device, Precision::F32).unwrap();
+        encoders.push(Box::new(burn));
+    }
+    encoders
 }
 
 fn pooled(output: &TowerOutput) -> &Embeddings {
@@ -361,6 +372,47 @@ fn rounded_weights_stay_close() {
             "{dtype}: the weights were not rounded"
         );
     }
+}
+
+/// The CPU engine has no layers in bf16; Burn has, on a GPU that has bf16, and for this test on the CPU.
+#[cfg(feature = "towers")]
+#[test]
+fn layers_in_bf16_stay_close() {
+    let golden = open_golden("tiny");
+    let checkpoint = open("tiny", &OpenOptions::default());
+    for device in common::burn_devices() {
+        if !device.supports_dtype(burn::tensor::FloatDType::BF16) {
+            println!("skipped on {device:?}: it has no bf16");
+            continue;
+        }
+        let model = Siglip::load_in(&checkpoint, &device, Precision::Bf16).unwrap();
+        let encoder = BurnEncoder::new(model);
+        let images = encoder.encode_images(&golden.pixels("pixel_values"), EVERYTHING);
+        let texts = encoder.encode_texts(&golden.ids(), EVERYTHING).unwrap();
+        let all = [("vision.pooled", images.unwrap()), ("text.pooled", texts)];
+        for (name, output) in all {
+            let got = pooled(&output).data();
+            golden.check_within(name, got, 0.1, 0.999);
+            assert_ne!(got, golden.get(name), "{name}: nothing was rounded");
+        }
+    }
+}
+
+#[cfg(feature = "towers")]
+#[test]
+fn the_cpu_is_not_asked_for_bf16() {
+    let checkpoint = open("tiny", &OpenOptions::default());
+    let refused = BurnEncoder::on(&checkpoint, Device::Cpu, Precision::Bf16).map(drop);
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), "BAD_ARGUMENT");
+    assert!(refused.to_string().contains("for a GPU"), "{refused}");
+    let options = LoadOptions {
+        device: Device::Cpu,
+        precision: Precision::Bf16,
+        ..LoadOptions::default()
+    };
+    let model = Model::load(&ModelSource::Local(data().join("tiny")), &options).map(drop);
+    assert_eq!(model.unwrap_err().to_string(), refused.to_string());
 }
 
 #[test]

@@ -577,6 +577,7 @@ fn provenance() -> Provenance {
         config_checksum: "cd".repeat(32),
         device: "cpu".into(),
         dtype: "f32".into(),
+        precision: None,
         recipe: "hf".into(),
         pad: "none".into(),
         canonicalizer: None,

@@ -15,7 +15,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use medsiglip::checkpoint::{DEFAULT_MODEL, Dtype, ModelSource, OpenOptions, PositionResampling};
 use medsiglip::image::{DecodeOptions, Limits};
-use medsiglip::model::Device;
+use medsiglip::model::{Device, Precision};
 use medsiglip::preprocess::{Padding, Preprocessor, Recipe};
 use medsiglip::tokenizer::Canonicalizer;
 use medsiglip::zero_shot::PromptSet;
@@ -235,7 +235,7 @@ pub struct TrainArgs {
     /// sees it to dry_run.png in the run's folder, its captions to dry_run.txt
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
-    /// Where to train
+    /// Where to train: cpu, or a GPU that this build has, such as cuda:0
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::from_str)]
     pub device: Device,
 }
@@ -255,7 +255,7 @@ pub struct EvalArgs {
     /// The report's folder [default: reports/NAME, after CONFIG's name]
     #[arg(long, short, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
-    /// Where models run
+    /// Where models run: cpu, or a GPU that this build has, such as cuda:0
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::from_str)]
     pub device: Device,
 }
@@ -321,9 +321,12 @@ pub struct SourceArgs {
 pub struct ModelArgs {
     #[command(flatten)]
     pub source: SourceArgs,
-    /// Where the model runs
-    #[arg(long, default_value = "auto", value_parser = one_of::<Device>(&["auto", "cpu"]))]
+    /// Where the model runs: cpu, or a GPU that this build has, such as cuda:0, rocm:0, metal, vulkan:0 or webgpu:0
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::from_str)]
     pub device: Device,
+    /// In what a GPU multiplies
+    #[arg(long, default_value = "f32", value_parser = one_of::<Precision>(&["f32", "bf16"]))]
+    pub precision: Precision,
     /// Threads for decoding and for the model [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -486,9 +489,7 @@ impl SourceArgs {
             progress: Some(progress::download),
         }
     }
-}
 
-impl SourceArgs {
     /// Says so where the model is the small one that is compiled in.
     pub fn tell_default(&self) {
         if self.model == ModelSource::Mini {
@@ -510,6 +511,7 @@ impl ModelArgs {
             padding: pixels.pad,
             canonicalizer: texts.canonicalizer,
             device: self.device,
+            precision: self.precision,
             threads: self.threads.map(NonZeroUsize::get),
         };
         Model::load(&self.source.model, &options)

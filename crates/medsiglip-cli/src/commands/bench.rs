@@ -37,7 +37,9 @@ pub fn run(args: &BenchArgs) -> Result<Exit> {
     let model = Model::load(&args.model.source.model, &options(args))?;
     let threads = args.model.decode_threads();
     let about = about(args, &model);
-    let report = Report::new(args.format, &about, threads, peak(1), peak(threads))?;
+    let on_cpu = model.encoder().device() == "cpu";
+    let peaks = [peak(1), peak(threads)];
+    let report = Report::new(args.format, &about, on_cpu, threads, peaks)?;
     let mut bench = Bench { args, report };
     if bench.wants(BenchPart::Pixels) {
         bench.pixels(&model)?;
@@ -69,6 +71,7 @@ fn options(args: &BenchArgs) -> LoadOptions {
     LoadOptions {
         checkpoint: args.model.source.open_options(),
         device: args.model.device,
+        precision: args.model.precision,
         threads: args.model.threads.map(NonZeroUsize::get),
         ..LoadOptions::default()
     }
@@ -76,10 +79,11 @@ fn options(args: &BenchArgs) -> LoadOptions {
 
 fn about(args: &BenchArgs, model: &Model) -> String {
     format!(
-        "medsiglip {}, {} at {} pixels, {}, {}; medians of {}",
+        "medsiglip {}, {} at {} pixels on {}, {}, {}; medians of {}",
         env!("CARGO_PKG_VERSION"),
         model.checkpoint().id(),
         model.config().vision.image_size,
+        model.encoder().device(),
         model.encoder().dtype(),
         messages::count(args.model.decode_threads(), "thread"),
         messages::count(args.runs.get(), "run"),

@@ -2,11 +2,12 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::gelu_approximate;
-use burn::tensor::{Tensor, module};
+use burn::tensor::{DType, FloatDType, Tensor, module};
 
 use super::{Weights, fused};
 use crate::Result;
 use crate::config::Shape;
+use crate::model::Precision;
 
 /// `y = x W^T + b`.
 #[derive(Module, Debug)]
@@ -25,9 +26,19 @@ impl Linear {
         })
     }
 
-    /// (B, N, in) to (B, N, out).
+    /// (B, N, in) to (B, N, out), in the type of `x`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        module::linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+        let weight = cast(self.weight.val(), x.dtype());
+        let bias = cast(self.bias.val(), x.dtype());
+        module::linear(x, weight.transpose(), Some(bias))
+    }
+}
+
+/// `x` in another type, or as it is where it has that.
+fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
+    match x.dtype() == dtype {
+        true => x,
+        false => x.cast(FloatDType::from(dtype)),
     }
 }
 
@@ -149,6 +160,8 @@ pub struct Layer {
     pub layer_norm2: LayerNorm,
     /// The MLP.
     pub mlp: Mlp,
+    /// Whether attention and MLP are in bfloat16.
+    bf16: bool,
 }
 
 impl Layer {
@@ -160,21 +173,27 @@ impl Layer {
             self_attn: Attention::load(weights, &format!("{name}.self_attn"), shape)?,
             layer_norm2: norm("layer_norm2")?,
             mlp: Mlp::load(weights, &format!("{name}.mlp"), shape.width, shape.mlp)?,
+            bf16: weights.precision == Precision::Bf16,
         })
     }
 
     /// (B, N, D) to (B, N, D).
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        match fused::runs_on(&x.device()) {
+        match fused::runs_on(&x.device()) && !self.bf16 {
             true => fused::forward(self, x),
             false => self.composed(x),
         }
     }
 
-    /// The layer in Burn's own operations.
+    /// The layer in Burn's own operations. Norms and the sums between layers are in f32.
     pub(super) fn composed(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x));
-        x.clone() + self.mlp.forward(self.layer_norm2.forward(x))
+        let dtype = if self.bf16 { DType::BF16 } else { DType::F32 };
+        let inside = |x| cast(x, dtype);
+        let outside = |x| cast(x, DType::F32);
+        let attended = inside(self.layer_norm1.forward(x.clone()));
+        let x = x + outside(self.self_attn.forward(attended));
+        let widened = inside(self.layer_norm2.forward(x.clone()));
+        x + outside(self.mlp.forward(widened))
     }
 }
 

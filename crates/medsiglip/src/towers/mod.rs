@@ -4,6 +4,7 @@
 //! checkpoint (`vision_model.encoder.layers.0.self_attn.q_proj.weight`), and all weights have the stored shapes:
 //! nothing is renamed or transposed on the way in or out. `layers` has what both towers share.
 
+mod device;
 mod fused;
 mod layers;
 pub mod params;
@@ -15,11 +16,14 @@ use burn::tensor::{Device, Tensor, TensorData, module};
 
 use crate::checkpoint::{CLASSIFIER, Checkpoint, Dtype};
 use crate::embedding::Embeddings;
-use crate::model::{Encoder, Keep, TowerOutput};
+use crate::model::{Encoder, Keep, Precision, TowerOutput};
 use crate::preprocess::PixelValues;
 use crate::tokenizer::TokenIds;
 use crate::{Error, Result};
 
+#[cfg(feature = "train")]
+pub(crate) use device::check_default;
+pub use device::{device, found};
 pub use layers::{Attention, Layer, LayerNorm, Layers, Linear, Mlp};
 pub use text::TextTower;
 pub use vision::{MapHead, VisionTower};
@@ -52,20 +56,25 @@ pub struct Forward {
     pub map_attention: Option<Tensor<3>>,
 }
 
-/// Burn's device for ours.
-pub fn device(device: crate::model::Device) -> Device {
-    match device {
-        crate::model::Device::Auto | crate::model::Device::Cpu => Device::flex(),
-    }
-}
-
 impl Siglip {
     /// The towers of `checkpoint` on `device`, in f32. On `device.autodiff()` they have gradients.
     ///
     /// # Errors
     /// `BAD_TENSOR` where a weight is missing or misshaped.
     pub fn load(checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
-        let weights = Weights { checkpoint, device };
+        Self::load_in(checkpoint, device, Precision::F32)
+    }
+
+    /// As [`load`](Self::load), to multiply in `precision`. The weights are in f32 all the same.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load).
+    pub fn load_in(checkpoint: &Checkpoint, device: &Device, precision: Precision) -> Result<Self> {
+        let weights = Weights {
+            checkpoint,
+            device,
+            precision,
+        };
         let config = checkpoint.config();
         let text = config.text.as_ref();
         let width = config.vision.hidden_size;
@@ -100,23 +109,48 @@ pub struct BurnEncoder {
     model: Siglip,
     device: Device,
     name: String,
+    dtype: Dtype,
+    precision: Precision,
 }
 
 impl BurnEncoder {
-    /// The towers of `checkpoint` on the CPU.
+    /// The towers of `checkpoint` on a device, multiplying in `precision`.
     ///
     /// # Errors
-    /// `BAD_TENSOR` where a weight is missing or misshaped.
-    pub fn cpu(checkpoint: &Checkpoint) -> Result<Self> {
-        Ok(Self::new(Siglip::load(checkpoint, &Device::flex())?))
+    /// As of [`device`] and [`Siglip::load`].
+    pub fn on(
+        checkpoint: &Checkpoint,
+        at: crate::model::Device,
+        precision: Precision,
+    ) -> Result<Self> {
+        let at = found(at);
+        let model = Siglip::load_in(checkpoint, &device(at, precision)?, precision)?;
+        let width = checkpoint.config().vision.hidden_size;
+        let weight = "vision_model.encoder.layers.0.self_attn.q_proj.weight";
+        let dtype = match checkpoint.config().vision.num_hidden_layers {
+            0 => Dtype::F32,
+            _ => checkpoint.tensor(weight, &[width, width])?.dtype(),
+        };
+        let name = match at {
+            crate::model::Device::Gpu(..) => at.to_string(),
+            _ => "burn-cpu".into(),
+        };
+        Ok(Self {
+            name,
+            dtype,
+            precision,
+            ..Self::new(model)
+        })
     }
 
-    /// Towers that are on a device already.
+    /// Towers that are on a device already, multiplying in f32.
     pub fn new(model: Siglip) -> Self {
         Self {
             device: model.vision_model.device(),
             model,
-            name: "burn-cpu".into(),
+            name: "burn".into(),
+            dtype: Dtype::F32,
+            precision: Precision::F32,
         }
     }
 }
@@ -142,16 +176,19 @@ impl Encoder for BurnEncoder {
     }
 
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        self.dtype
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
     }
 }
 
 /// A tensor's numbers, back from its device.
 pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    tensor
-        .into_data()
-        .try_to_vec()
-        .map_err(|e| Error::Unsupported(format!("the device gave numbers that are not f32: {e:?}")))
+    let failed = |e: &dyn std::fmt::Debug| Error::Device(format!("the device failed: {e:?}"));
+    let data = tensor.try_into_data().map_err(|e| failed(&e))?;
+    data.try_to_vec().map_err(|e| failed(&e))
 }
 
 fn read(forward: Forward, keep: Keep) -> Result<TowerOutput> {
@@ -176,6 +213,8 @@ fn read(forward: Forward, keep: Keep) -> Result<TowerOutput> {
 struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,
+    /// In what the layers multiply.
+    precision: Precision,
 }
 
 impl Weights<'_> {

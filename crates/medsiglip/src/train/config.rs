@@ -11,6 +11,7 @@ use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 use crate::checkpoint::Dtype;
 use crate::dataset::{SourceConfig, SplitConfig};
+use crate::model::Precision;
 use crate::tokenizer::TokenizerOptions;
 use crate::zero_shot::PromptSet;
 use crate::{Error, Result};
@@ -83,6 +84,9 @@ pub struct ModelConfig {
     /// Keep a layer's input alone and make the rest again in the backward pass: less memory, a third more time.
     #[serde(default)]
     pub gradient_checkpointing: bool,
+    /// In what a GPU multiplies: `f32` or `bf16`. Weights and the optimizer's moments are in f32 all the same.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
 }
 
 /// A model of random weights, for pairs with a tokenizer of its own.

@@ -8,6 +8,7 @@ use burn::tensor::{Bytes, Tensor};
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
+use crate::towers::check_default;
 use crate::towers::params::{self, Parameter};
 use crate::{Error, Result};
 
@@ -282,16 +283,12 @@ impl Optimizer {
     }
 
     fn norms<M: Module>(&self, module: &M, gradients: &GradientsParams) -> Norms {
-        let mut squares = Squares {
-            gradients,
-            of: HashMap::new(),
-        };
-        module.visit(&mut squares);
+        let squares = Squares::of(module, gradients);
         let norm = |towers: fn(&str) -> bool| {
             let parameters = self.groups().flat_map(|group| &group.parameters);
             let chosen = parameters.filter(|p| towers(&p.name));
             chosen
-                .filter_map(|p| squares.of.get(&p.id))
+                .filter_map(|p| squares.get(&p.id))
                 .sum::<f64>()
                 .sqrt()
         };
@@ -319,8 +316,9 @@ impl Optimizer {
     /// Takes up a state that [`state`](Self::state) gave.
     ///
     /// # Errors
-    /// `BAD_CHECKPOINT` where it is another optimizer's, or damaged.
+    /// `BAD_CHECKPOINT` where it is another optimizer's, or damaged; `DEVICE_ERROR` where Burn's first device is missing.
     pub fn load(&mut self, state: Vec<Vec<u8>>) -> Result<()> {
+        check_default()?;
         if state.len() != self.groups.len() {
             return Err(Error::BadCheckpoint(format!(
                 "optimizer: expected the state of {} groups, got {}",
@@ -338,17 +336,35 @@ impl Optimizer {
     }
 }
 
-/// The sum of squares of every parameter's gradient.
+/// The sum of squares of every parameter's gradient, (1) each.
 struct Squares<'a> {
     gradients: &'a GradientsParams,
-    of: HashMap<ParamId, f64>,
+    ids: Vec<ParamId>,
+    sums: Vec<Tensor<1>>,
+}
+
+impl Squares<'_> {
+    /// Of all, read from the device at once.
+    fn of<M: Module>(module: &M, gradients: &GradientsParams) -> HashMap<ParamId, f64> {
+        let mut squares = Squares {
+            gradients,
+            ids: Vec::new(),
+            sums: Vec::new(),
+        };
+        module.visit(&mut squares);
+        if squares.sums.is_empty() {
+            return HashMap::new();
+        }
+        let sums = Tensor::cat(squares.sums, 0).into_data();
+        squares.ids.into_iter().zip(sums.iter::<f64>()).collect()
+    }
 }
 
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let square = gradient.square().sum().into_scalar::<f32>();
-            self.of.insert(param.id, square.into());
+            self.ids.push(param.id);
+            self.sums.push(gradient.square().sum());
         }
     }
 }
@@ -386,17 +402,19 @@ pub fn average<M: Module>(average: M, module: &M, decay: f64) -> M {
     })
 }
 
+/// Every parameter's numbers side by side, on their device.
 #[derive(Default)]
-struct Collect(HashMap<ParamId, burn::tensor::TensorData>);
+struct Collect(HashMap<ParamId, Tensor<1>>);
 
 impl ModuleVisitor for Collect {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.0.insert(param.id, param.val().into_data());
+        let numbers = param.val().without_autodiff().reshape([-1]);
+        self.0.insert(param.id, numbers);
     }
 }
 
 struct Blend {
-    with: HashMap<ParamId, burn::tensor::TensorData>,
+    with: HashMap<ParamId, Tensor<1>>,
     decay: f64,
 }
 
@@ -407,7 +425,7 @@ impl ModuleMapper for Blend {
         };
         let decay = self.decay;
         param.map(|average| {
-            let with = Tensor::from_data(with, &average.device());
+            let with = with.reshape(average.shape());
             average * decay + with * (1.0 - decay)
         })
     }

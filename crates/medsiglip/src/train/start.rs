@@ -15,7 +15,7 @@ use super::warm_start::{self, warm_start};
 use crate::checkpoint::{CLASSIFIER, Checkpoint, ModelSource, OpenOptions, Tensor};
 use crate::config::Classes;
 use crate::image::DecodeOptions;
-use crate::model::{LoadOptions, Model};
+use crate::model::{Device, LoadOptions, Model};
 use crate::tokenizer::{Canonicalizer, TrainedTokenizer};
 use crate::towers::{self, Siglip};
 use crate::{Config, Error, Result};
@@ -35,6 +35,8 @@ pub(super) struct Start {
 impl Start {
     /// All that can go wrong before the first step, and what the end needs, goes wrong here.
     pub fn new(config: &TrainConfig, options: &RunOptions, places: &Places) -> Result<Self> {
+        let precision = config.model.precision;
+        let mut device = towers::device(options.device, precision)?.autodiff();
         // Those of every recipe that a model is trained with.
         let mut data = Data::open(config, options.base, &DecodeOptions::default())?;
         let needs_captions = config.model.new.is_some() || config.text_warm_start.is_some();
@@ -45,20 +47,24 @@ impl Start {
         if let Some(truth) = &data.truth {
             checkpoint = with_classes(checkpoint, &truth.classes);
         }
-        let source = Model::of(checkpoint, &LoadOptions::default())?;
+        // Its engine is let go of when training begins.
+        let load = LoadOptions {
+            device: Device::Cpu,
+            ..LoadOptions::default()
+        };
+        let source = Model::of(checkpoint, &load)?;
         check_target(&places.model(), source.checkpoint())?;
         let captions = captions.filter(|_| config.text_warm_start.is_some());
         if let Some(captions) = &captions {
             warm_start::check(captions.texts.len())?;
         }
         let objective = objective(config, &mut data, options)?;
-        let mut device = towers::device(options.device).autodiff();
         if config.model.gradient_checkpointing {
             device = device.gradient_checkpointing();
         }
         Ok(Self {
             objective,
-            model: Siglip::load(source.checkpoint(), &device)?,
+            model: Siglip::load_in(source.checkpoint(), &device, precision)?,
             data,
             source,
             captions,

@@ -5,8 +5,32 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use medsiglip::model::Device;
+#[cfg(feature = "towers")]
+use medsiglip::model::Precision;
 use medsiglip::preprocess::PixelValues;
 use medsiglip::tokenizer::TokenIds;
+
+/// The GPU that tests are to run on beside the CPU; said to be skipped where none is named.
+pub fn device() -> Option<Device> {
+    match std::env::var("MEDSIGLIP_TEST_DEVICE") {
+        Ok(name) => Some(name.parse().unwrap()),
+        Err(_) => {
+            println!("skipped on a GPU: MEDSIGLIP_TEST_DEVICE names none, for example cuda:0");
+            None
+        }
+    }
+}
+
+/// Where Burn is tested: on the CPU, and on the GPU that is named.
+#[cfg(feature = "towers")]
+pub fn burn_devices() -> Vec<burn::tensor::Device> {
+    let named = device().map(|d| medsiglip::towers::device(d, Precision::F32).unwrap());
+    [burn::tensor::Device::flex()]
+        .into_iter()
+        .chain(named)
+        .collect()
+}
 
 /// The arrays of one golden file.
 pub struct Golden(HashMap<String, (Vec<usize>, Vec<f32>)>);

@@ -11,7 +11,7 @@ use medsiglip::dataset::Side;
 use medsiglip::model::{Device, Keep};
 use medsiglip::preprocess::PixelValues;
 use medsiglip::tokenizer::TokenIds;
-use medsiglip::towers::{self, Siglip};
+use medsiglip::towers::Siglip;
 use medsiglip::train::card::{Base, ModelCard};
 use medsiglip::train::config::TrainConfig;
 use medsiglip::train::dry_run::{DryRun, dry_run};
@@ -167,7 +167,7 @@ impl Lab {
             base: self.0.path(),
             output,
             resume,
-            device: Device::Auto,
+            device: Device::Cpu,
             stop,
         }
     }
@@ -176,7 +176,7 @@ impl Lab {
     pub fn siglip(&self, folder: &str) -> Siglip {
         let source = ModelSource::Local(self.path(folder));
         let checkpoint = Checkpoint::open(&source, &Default::default()).unwrap();
-        Siglip::load(&checkpoint, &towers::device(Device::Auto)).unwrap()
+        Siglip::load(&checkpoint, &burn::tensor::Device::flex()).unwrap()
     }
 
     /// Embeddings of made-up pixels and tokens, one after the other.

@@ -18,6 +18,8 @@ pub struct Report {
     format: InspectFormat,
     steps: ProgressBar,
     peak: Peak,
+    /// Whether what is measured can be compared with it.
+    on_cpu: bool,
     json: Map<String, Value>,
     rows: Vec<Value>,
 }
@@ -37,18 +39,20 @@ pub struct Row<'a> {
 }
 
 impl Report {
-    /// Begins the report with the machine: the peak of one thread and that of `threads`.
+    /// Begins the report with the machine: the peak of one thread and that of `threads`, which is what a model on the CPU is
+    /// compared with.
     pub fn new(
         format: InspectFormat,
         about: &str,
+        on_cpu: bool,
         threads: usize,
-        one: Peak,
-        peak: Peak,
+        [one, peak]: [Peak; 2],
     ) -> Result<Self> {
         let mut report = Self {
             format,
             steps: progress::steps(),
             peak,
+            on_cpu,
             json: Map::new(),
             rows: Vec::new(),
         };
@@ -81,7 +85,8 @@ impl Report {
     pub fn row(&mut self, row: &Row) -> Result<()> {
         let (median, min, max) = spread(&row.seconds);
         let gflops = row.flops.map(|flops| flops as f64 / median / 1e9);
-        let share = gflops.map(|gflops| gflops * 1e9 / self.peak.flops_per_second);
+        let share = gflops.filter(|_| self.on_cpu);
+        let share = share.map(|gflops| gflops * 1e9 / self.peak.flops_per_second);
         self.rows.push(json!({
             "part": row.part, "title": row.title, "batch": row.batch, "seconds": row.seconds, "median_s": median,
             "items_per_s": 1.0 / median, "gflops_per_s": gflops, "share_of_peak": share,

@@ -281,6 +281,7 @@ fn provenance() -> Provenance {
         config_checksum: "d".into(),
         device: "cpu".into(),
         dtype: "f32".into(),
+        precision: None,
         recipe: "hf".into(),
         pad: "none".into(),
         canonicalizer: None,
