@@ -16,7 +16,7 @@ use medsiglip::embedding::Embeddings;
 use medsiglip::model::Encoder;
 use medsiglip::preprocess::PixelValues;
 use medsiglip::towers::{BurnEncoder, Siglip, params};
-use medsiglip::train::head::{HeadLoss, head_step};
+use medsiglip::train::head::{HeadLoss, head_step, head_step_on};
 use medsiglip::{LoadOptions, Model};
 
 const BATCH: usize = 6;
@@ -148,13 +148,18 @@ fn losses_and_every_gradient_equal_torchs_however_the_batch_is_cut() {
     ];
     for (name, loss, truth) in cases {
         let rows: Vec<_> = truth.iter().map(Vec::as_slice).collect();
-        for (model, micro) in [
-            (&model, BATCH),
-            (&model, 1),
-            (&model, 4),
-            (&checkpointed, 5),
+        let fork = |_| model.clone().fork(&Device::flex());
+        let on = |count| (0..count).map(fork).collect::<Vec<_>>();
+        for (models, micro) in [
+            (on(1), BATCH),
+            (on(1), 1),
+            (on(1), 4),
+            (vec![checkpointed.clone()], 5),
+            (on(2), BATCH),
+            (on(3), 1),
         ] {
-            let step = head_step(model, &pixels(), &rows, &loss, micro).unwrap();
+            let step = head_step_on(&models, &pixels(), &rows, &loss, micro).unwrap();
+            let model = &models[0];
             let want = f64::from(golden.get(&format!("{name}.loss"))[0]);
             assert!(
                 (step.loss - want).abs() <= 1e-6 * want,

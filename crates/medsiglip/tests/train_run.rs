@@ -9,6 +9,7 @@ use std::fs;
 use lab::{Lab, Outcome, same_bits, stop_after};
 use medsiglip::checkpoint::{Checkpoint, ModelSource, expected_tensors};
 use medsiglip::dataset::Side;
+use medsiglip::model::Device;
 use medsiglip::towers::params;
 use medsiglip::train::config::{LoraConfig, TextWarmStart, TrainConfig};
 use medsiglip::train::lora::{merged, with_lora};
@@ -402,6 +403,24 @@ fn less_memory_gives_the_same_losses() {
         for (got, want) in got.iter().zip(&want) {
             assert!((got - want).abs() < 1e-5, "{got} {want}");
         }
+    }
+}
+
+#[test]
+fn several_devices_give_the_losses_of_one_and_go_on_where_they_stopped() {
+    let lab = Lab::new();
+    let config = lab.config(|c| c.steps = 4);
+    let want = lab.run("one", &config).done().losses();
+    let three = [Device::Cpu; 3];
+    stop_after(2);
+    let first = lab.run_on(&three, "three", &config, false);
+    assert_eq!(first.code(), "INTERRUPTED");
+    stop_after(u64::MAX);
+    let rest = lab.run_on(&three, "three", &config, true).done();
+    let got = [first.losses(), rest.losses()].concat();
+    assert_eq!(got.len(), 4);
+    for (got, want) in got.iter().zip(&want) {
+        assert!((got - want).abs() < 1e-5, "{got} {want}");
     }
 }
 

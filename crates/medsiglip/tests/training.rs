@@ -15,7 +15,7 @@ use medsiglip::preprocess::PixelValues;
 use medsiglip::tokenizer::TokenIds;
 use medsiglip::towers::{Siglip, params};
 use medsiglip::train::optimizer::{GroupConfig, Optimizer, OptimizerConfig, Rule};
-use medsiglip::train::step::{Cut, Pairs, sigmoid_step};
+use medsiglip::train::step::{Cut, Pairs, sigmoid_step, sigmoid_step_on};
 
 use common::Golden;
 
@@ -179,14 +179,26 @@ fn accumulated_equals_one_big_batch_and_a_repeated_text_counts_for_each_of_its_p
     let whole = sigmoid_step(&model, &pairs, WHOLE).unwrap();
     let want = by_name(&model, &whole.gradients);
     let checkpointed = tiny(&device.gradient_checkpointing());
-    for (model, micro_batch) in [(&model, 1), (&model, 4), (&checkpointed, BATCH)] {
+    // Several devices, each with a share of the batch; of four that share six pictures in twos, the last has texts alone.
+    let fork = |_| model.clone().fork(&Device::flex());
+    let on = |count| (0..count).map(fork).collect::<Vec<_>>();
+    for (models, micro_batch) in [
+        (on(1), 1),
+        (on(1), 4),
+        (vec![checkpointed], BATCH),
+        (on(2), BATCH),
+        (on(3), 1),
+        (on(4), 2),
+    ] {
         let cut = Cut {
             micro_batch,
             loss_block: 2,
         };
-        let step = sigmoid_step(model, &pairs, cut).unwrap();
+        let step = sigmoid_step_on(&models, &pairs, cut).unwrap();
         assert!((step.loss - whole.loss).abs() <= 1e-6 * whole.loss);
-        for (name, got) in by_name(model, &step.gradients) {
+        let gradients = by_name(&models[0], &step.gradients);
+        assert_eq!(gradients.len(), want.len());
+        for (name, got) in gradients {
             let zero = name.ends_with("k_proj.bias");
             let distance = distance(&got, &want[&name]);
             assert!(zero || distance <= 1e-5, "{name}: {distance}");

@@ -235,9 +235,9 @@ pub struct TrainArgs {
     /// sees it to dry_run.png in the run's folder, its captions to dry_run.txt
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
-    /// Where to train: cpu, or a GPU that this build has, such as cuda:0
-    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::from_str)]
-    pub device: Device,
+    /// Where to train: cpu, a GPU that this build has, such as cuda:0, or several, comma-separated, that share every batch
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_delimiter = ',', value_parser = Device::from_str)]
+    pub device: Vec<Device>,
 }
 
 /// Evaluate encoders by the published protocols, and write a report.

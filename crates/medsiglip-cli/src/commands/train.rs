@@ -34,7 +34,7 @@ pub fn run(args: &TrainArgs) -> Result<Exit> {
         base: args.config.parent().unwrap_or(Path::new("")),
         output: &output,
         resume: args.resume,
-        device: args.device,
+        devices: &args.device,
         stop: batches::is_stopped,
     };
     if args.dry_run {

@@ -12,7 +12,7 @@ use self::predicted::Predicted;
 use super::config::TrainConfig;
 use super::data::Data;
 use super::objective::Objective;
-use super::step::{StepGradients, constant};
+use super::step::{StepGradients, constant, on_each};
 use super::truth::{Count, Truth};
 use super::validate::TaskResult;
 use crate::config::ClassKind;
@@ -197,6 +197,29 @@ pub fn head_step(
     loss: &HeadLoss,
     micro_batch: usize,
 ) -> Result<StepGradients> {
+    head_step_on(
+        std::slice::from_ref(model),
+        pixels,
+        truth,
+        loss,
+        micro_batch,
+    )
+}
+
+/// As [`head_step`], with the same model on one device or more, at least one. The gradients are where the first is.
+///
+/// # Errors
+/// As of [`head_step`].
+pub fn head_step_on(
+    models: &[Siglip],
+    pixels: &PixelValues,
+    truth: &[&[Option<bool>]],
+    loss: &HeadLoss,
+    micro_batch: usize,
+) -> Result<StepGradients> {
+    let model = models.first().ok_or_else(|| {
+        Error::BadArgument("a step: expected a model on at least one device, got none".into())
+    })?;
     let missing = || Error::Unsupported("a head needs a model that is a classifier".into());
     let classifier = model.classifier.as_ref().ok_or_else(missing)?;
     let classes = classifier.bias.val().dims()[0];
@@ -210,15 +233,26 @@ pub fn head_step(
         )));
     }
     let factors = loss.factors(truth);
-    let device = model.vision_model.device();
+    let inner = model.vision_model.device().without_autodiff();
+    let at_once = micro_batch.min(n.div_ceil(models.len())).max(1);
+    let parts = on_each(models, |number, model| {
+        let device = model.vision_model.device();
+        let mut gradients = GradientsAccumulator::new();
+        let mut sum = 0.0;
+        for first in (0..n).step_by(at_once).skip(number).step_by(models.len()) {
+            let rows = pixels.rows(first..n.min(first + at_once));
+            let logits = model.logits(model.vision_model.input(&rows, &device)?);
+            let part = loss.part(logits.ok_or_else(missing)?, &factors, first);
+            sum += f64::from(part.clone().into_scalar::<f32>());
+            gradients.accumulate(model, GradientsParams::from_grads(part.backward(), model));
+        }
+        Ok((sum, gradients.grads().to_device(&inner, model)))
+    })?;
     let mut gradients = GradientsAccumulator::new();
     let mut sum = 0.0;
-    for first in (0..n).step_by(micro_batch.max(1)) {
-        let rows = pixels.rows(first..n.min(first + micro_batch.max(1)));
-        let logits = model.logits(model.vision_model.input(&rows, &device)?);
-        let part = loss.part(logits.ok_or_else(missing)?, &factors, first);
-        sum += f64::from(part.clone().into_scalar::<f32>());
-        gradients.accumulate(model, GradientsParams::from_grads(part.backward(), model));
+    for (part, of_part) in parts {
+        sum += part;
+        gradients.accumulate(model, of_part);
     }
     Ok(StepGradients {
         loss: sum,
@@ -311,14 +345,14 @@ impl Head {
 impl Objective for Head {
     fn step(
         &self,
-        model: &Siglip,
+        models: &[Siglip],
         _start: &Model,
         _data: &Data,
         batch: &Batch,
     ) -> Result<StepGradients> {
         let examples = batch.sources.iter().zip(&batch.places);
         let rows: Vec<_> = examples.map(|(s, p)| self.truth.of(*s, *p)).collect();
-        head_step(model, &batch.pixels, &rows, &self.loss, self.micro_batch)
+        head_step_on(models, &batch.pixels, &rows, &self.loss, self.micro_batch)
     }
 
     fn is_measured(&self) -> bool {

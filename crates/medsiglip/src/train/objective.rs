@@ -2,7 +2,7 @@
 
 use super::config::TrainConfig;
 use super::data::Data;
-use super::step::{Cut, StepGradients, sigmoid_step};
+use super::step::{Cut, StepGradients, sigmoid_step_on};
 use super::validate::{Task, TaskResult};
 use crate::dataset::{Batch, Side};
 use crate::model::{Logit, Model};
@@ -11,10 +11,10 @@ use crate::{Error, Result};
 
 /// What a run learns.
 pub(super) trait Objective {
-    /// The loss of a batch and its gradients. `start` is what the run began from.
+    /// The loss of a batch and its gradients. `models` are the same on every device; `start` is what the run began from.
     fn step(
         &self,
-        model: &Siglip,
+        models: &[Siglip],
         start: &Model,
         data: &Data,
         batch: &Batch,
@@ -58,7 +58,7 @@ pub(super) struct Pairs {
 impl Objective for Pairs {
     fn step(
         &self,
-        model: &Siglip,
+        models: &[Siglip],
         start: &Model,
         data: &Data,
         batch: &Batch,
@@ -69,7 +69,7 @@ impl Objective for Pairs {
             micro_batch: config.micro_batch(),
             loss_block: config.loss.block,
         };
-        sigmoid_step(model, &pairs, cut)
+        sigmoid_step_on(models, &pairs, cut)
     }
 
     fn is_measured(&self) -> bool {

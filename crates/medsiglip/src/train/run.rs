@@ -86,8 +86,8 @@ pub struct RunOptions<'a> {
     pub output: &'a Path,
     /// Go on from the newest checkpoint there.
     pub resume: bool,
-    /// Where to train.
-    pub device: Device,
+    /// Where to train: on one device, or on several that share every batch. The optimizer works on the first.
+    pub devices: &'a [Device],
     /// Asked before every step whether to stop.
     pub stop: fn() -> bool,
 }
@@ -115,6 +115,8 @@ struct Run<'a> {
     data: Data,
     objective: Box<dyn Objective>,
     model: Siglip,
+    /// Devices beside the model's.
+    others: Vec<burn::tensor::Device>,
     average: Option<Siglip>,
     optimizer: Optimizer,
     progress: Progress,
@@ -157,6 +159,7 @@ impl<'a> Run<'a> {
             data,
             objective,
             mut model,
+            others,
             ..
         } = start;
         if let Some(lora) = &config.lora {
@@ -179,6 +182,7 @@ impl<'a> Run<'a> {
             data,
             objective,
             model,
+            others,
             average,
             optimizer,
             saved: checkpoint.map(|_| progress.step),
@@ -234,9 +238,11 @@ impl<'a> Run<'a> {
     fn step(&mut self, batch: &Batch) -> Result<StepReport> {
         let config = self.config;
         let number = self.progress.step;
+        let mut models = vec![self.model.clone()];
+        models.extend(self.others.iter().map(|d| self.model.clone().fork(d)));
         let step = self
             .objective
-            .step(&self.model, &self.source, &self.data, batch)?;
+            .step(&models, &self.source, &self.data, batch)?;
         if !step.loss.is_finite() {
             return Err(self.diverged(number, batch));
         }

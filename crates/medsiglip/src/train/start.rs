@@ -28,6 +28,8 @@ pub(super) struct Start {
     pub source: Model,
     /// Its towers, on a device with gradients.
     pub model: Siglip,
+    /// Devices beside the model's.
+    pub others: Vec<burn::tensor::Device>,
     /// Where the text tower is to be warmed up.
     pub captions: Option<Captions>,
 }
@@ -36,7 +38,13 @@ impl Start {
     /// All that can go wrong before the first step, and what the end needs, goes wrong here.
     pub fn new(config: &TrainConfig, options: &RunOptions, places: &Places) -> Result<Self> {
         let precision = config.model.precision;
-        let mut device = towers::device(options.device, precision)?.autodiff();
+        let on = |device: &Device| Ok(towers::device(*device, precision)?.autodiff());
+        let mut devices = options.devices.iter().map(on).collect::<Result<Vec<_>>>()?;
+        if devices.is_empty() {
+            devices.push(on(&Device::Auto)?);
+        }
+        let others = devices.split_off(1);
+        let mut device = devices.remove(0);
         // Those of every recipe that a model is trained with.
         let mut data = Data::open(config, options.base, &DecodeOptions::default())?;
         let needs_captions = config.model.new.is_some() || config.text_warm_start.is_some();
@@ -67,6 +75,7 @@ impl Start {
             model: Siglip::load_in(source.checkpoint(), &device, precision)?,
             data,
             source,
+            others,
             captions,
         })
     }

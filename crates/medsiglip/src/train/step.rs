@@ -4,6 +4,8 @@
 //! embeddings of all micro-batches, without gradients; then the loss and its gradients with respect to the embeddings;
 //! then one micro-batch after the other again, with these as the gradient of its output (Gao et al., arXiv 2101.06983).
 //! A batch that is one micro-batch goes through once.
+//!
+//! On several devices each takes its share of the micro-batches, and the loss is where the first is.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -57,10 +59,20 @@ pub struct StepGradients {
 /// `BAD_ARGUMENT` where pictures, texts and keys differ in number, or do not fit the towers; `UNSUPPORTED` where the
 /// model has no text tower or no pooling head.
 pub fn sigmoid_step(model: &Siglip, pairs: &Pairs, cut: Cut) -> Result<StepGradients> {
+    sigmoid_step_on(std::slice::from_ref(model), pairs, cut)
+}
+
+/// As [`sigmoid_step`], with the same model on one device or more, at least one. The gradients are where the first is.
+///
+/// # Errors
+/// As of [`sigmoid_step`].
+pub fn sigmoid_step_on(models: &[Siglip], pairs: &Pairs, cut: Cut) -> Result<StepGradients> {
     check(pairs)?;
-    let step = Step::new(model, pairs, cut)?;
+    let step = Step::new(models, pairs, cut)?;
+    let model = step.model;
     if step.parts.len() == 2 {
-        let outputs = step.outputs(model, &step.device)?;
+        let outputs = step.parts.iter().map(|part| step.forward(model, part));
+        let outputs = outputs.collect::<Result<Vec<_>>>()?;
         let loss = step.loss(&outputs);
         let parts = step.parts.iter().zip(&outputs);
         let surrogates = parts.map(|(part, output)| step.surrogate(part, output, &loss));
@@ -68,25 +80,39 @@ pub fn sigmoid_step(model: &Siglip, pairs: &Pairs, cut: Cut) -> Result<StepGradi
         let gradients = GradientsParams::from_grads(all.backward(), model);
         return Ok(step.finish(&loss, gradients));
     }
-    let frozen = model.valid();
-    let outputs = step.outputs(&frozen, &step.device.clone().without_autodiff())?;
+    let outputs = step.outputs()?;
     let loss = step.loss(&outputs);
     let mut all = GradientsAccumulator::new();
-    let mut add = |surrogate: Tensor<1>| {
-        let gradients = GradientsParams::from_grads(surrogate.backward(), model);
+    for gradients in on_each(models, |number, model| step.gradients(number, model, &loss))? {
         all.accumulate(model, gradients);
-    };
-    for part in &step.parts {
-        // A frozen tower has no gradients to make.
-        if step.is_trained(part) {
-            let output = step.forward(model, part, &step.device)?;
-            add(step.surrogate(part, &output, &loss));
-        }
     }
     if step.logit().iter().any(Tensor::is_require_grad) {
-        add(step.logit_surrogate(&loss));
+        let surrogate = step.logit_surrogate(&loss);
+        all.accumulate(
+            model,
+            GradientsParams::from_grads(surrogate.backward(), model),
+        );
     }
     Ok(step.finish(&loss, all.grads()))
+}
+
+/// What `work` gives for every model and its number, on a thread each where there are several.
+pub(super) fn on_each<R: Send>(
+    models: &[Siglip],
+    work: impl Fn(usize, &Siglip) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    if let [model] = models {
+        return Ok(vec![work(0, model)?]);
+    }
+    std::thread::scope(|scope| {
+        let work = &work;
+        let started = models.iter().enumerate();
+        let started = started.map(|(number, model)| scope.spawn(move || work(number, model)));
+        let started: Vec<_> = started.collect();
+        let done = started.into_iter().map(|thread| thread.join());
+        done.map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 fn check(pairs: &Pairs) -> Result<()> {
@@ -116,9 +142,12 @@ enum Part {
 }
 
 struct Step<'a> {
+    models: &'a [Siglip],
+    /// The first of them.
     model: &'a Siglip,
     pairs: &'a Pairs,
-    device: Device,
+    /// Where the loss is, without gradients.
+    inner: Device,
     loss_block: usize,
     /// Rows of the texts that differ.
     texts: Vec<usize>,
@@ -128,17 +157,19 @@ struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    fn new(model: &'a Siglip, pairs: &'a Pairs, cut: Cut) -> Result<Self> {
-        let device = model.vision_model.device();
+    fn new(models: &'a [Siglip], pairs: &'a Pairs, cut: Cut) -> Result<Self> {
+        let model = models.first().ok_or_else(|| {
+            Error::BadArgument("a step: expected a model on at least one device, got none".into())
+        })?;
+        let inner = model.vision_model.device().without_autodiff();
         let n = pairs.pixels.batch();
         let (texts, which) = distinct(&pairs.tokens);
         let mut numbers = vec![0.0; n * texts.len()];
         for (pair, text) in which.iter().enumerate() {
             numbers[pair * texts.len() + text] = 1.0;
         }
-        let inner = device.clone().without_autodiff();
         let which = Tensor::from_data(TensorData::new(numbers, [n, texts.len()]), &inner);
-        let at_once = cut.micro_batch.max(1);
+        let at_once = cut.micro_batch.min(n.div_ceil(models.len())).max(1);
         let cut_at = move |length: usize| {
             (0..length)
                 .step_by(at_once)
@@ -149,9 +180,10 @@ impl<'a> Step<'a> {
             .chain(cut_at(texts.len()).map(Part::Texts))
             .collect();
         Ok(Self {
+            models,
             model,
             pairs,
-            device,
+            inner,
             loss_block: cut.loss_block,
             texts,
             which,
@@ -160,7 +192,8 @@ impl<'a> Step<'a> {
     }
 
     /// Embeddings of a part, not normalised.
-    fn forward(&self, model: &Siglip, part: &Part, device: &Device) -> Result<Tensor<2>> {
+    fn forward(&self, model: &Siglip, part: &Part) -> Result<Tensor<2>> {
+        let device = &model.vision_model.device();
         let missing = |what| Error::Unsupported(format!("training on pairs needs {what}"));
         let forward = match part {
             Part::Pictures(rows) => {
@@ -180,11 +213,44 @@ impl<'a> Step<'a> {
             .ok_or_else(|| missing("a vision tower with a pooling head"))
     }
 
-    fn outputs(&self, model: &Siglip, device: &Device) -> Result<Vec<Tensor<2>>> {
-        self.parts
-            .iter()
-            .map(|part| self.forward(model, part, device))
-            .collect()
+    /// The parts that the model of this number takes.
+    fn parts_of(&self, number: usize) -> impl Iterator<Item = &Part> {
+        self.parts.iter().skip(number).step_by(self.models.len())
+    }
+
+    /// Embeddings of all parts, without gradients.
+    fn outputs(&self) -> Result<Vec<Tensor<2>>> {
+        let of_each = on_each(self.models, |number, model| {
+            let frozen = model.valid();
+            let output = |part| Ok(self.forward(&frozen, part)?.to_device(&self.inner));
+            self.parts_of(number)
+                .map(output)
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let mut of_each: Vec<_> = of_each.into_iter().map(Vec::into_iter).collect();
+        let turns = (0..self.parts.len()).filter_map(|part| {
+            let number = part % self.models.len();
+            of_each[number].next()
+        });
+        Ok(turns.collect())
+    }
+
+    /// The gradients from the parts of a model, where the first model is.
+    fn gradients(
+        &self,
+        number: usize,
+        model: &Siglip,
+        loss: &LossGradients,
+    ) -> Result<GradientsParams> {
+        let mut all = GradientsAccumulator::new();
+        // A frozen tower has no gradients to make.
+        for part in self.parts_of(number).filter(|part| self.is_trained(part)) {
+            let output = self.forward(model, part)?;
+            let surrogate = self.surrogate(part, &output, loss);
+            let gradients = GradientsParams::from_grads(surrogate.backward(), model);
+            all.accumulate(model, gradients);
+        }
+        Ok(all.grads().to_device(&self.inner, model))
     }
 
     /// The loss of all outputs.
@@ -195,17 +261,17 @@ impl<'a> Step<'a> {
             let rows = of_side.map(|(_, output)| output.clone().without_autodiff());
             Tensor::cat(rows.collect(), 0)
         };
-        let inner = self.device.clone().without_autodiff();
+        let inner = &self.inner;
         let true_of = self.pairs.true_of.concat();
         let n = self.pairs.keys.len();
         let keys = TensorData::new(true_of.clone(), [n, true_of.len() / n]);
         let images = Pictures {
             pooled: side(false),
-            keys: Tensor::from_data(keys, &inner),
+            keys: Tensor::from_data(keys, inner),
         };
         let texts = Texts {
             pooled: self.which.clone().matmul(side(true)),
-            keys: Tensor::from_data(&self.pairs.keys[..], &inner),
+            keys: Tensor::from_data(&self.pairs.keys[..], inner),
         };
         let [scale, bias] = self.logit().map(|value| value.without_autodiff());
         let mut loss = sigmoid_loss(&images, &texts, &Logit { scale, bias }, n, self.loss_block);
@@ -234,6 +300,7 @@ impl<'a> Step<'a> {
             Part::Pictures(rows) => loss.images.clone().slice([rows.clone()]),
             Part::Texts(rows) => loss.texts.clone().slice([rows.clone()]),
         };
+        let gradient = gradient.to_device(&output.device());
         (output.clone() * constant(gradient, output)).sum()
     }
 

@@ -139,16 +139,25 @@ impl Lab {
     }
 
     pub fn run(&self, name: &str, config: &TrainConfig) -> Outcome {
-        self.go(name, config, false)
+        self.run_on(&[Device::Cpu], name, config, false)
     }
 
     pub fn resume(&self, name: &str, config: &TrainConfig) -> Outcome {
-        self.go(name, config, true)
+        self.run_on(&[Device::Cpu], name, config, true)
     }
 
-    fn go(&self, name: &str, config: &TrainConfig, resume: bool) -> Outcome {
+    pub fn run_on(
+        &self,
+        devices: &[Device],
+        name: &str,
+        config: &TrainConfig,
+        resume: bool,
+    ) -> Outcome {
         let output = self.path(name);
-        let options = self.options(&output, resume);
+        let options = RunOptions {
+            devices,
+            ..self.options(&output, resume)
+        };
         let mut events = Vec::new();
         let result = train(config, &options, &mut |event| {
             events.push(event.clone());
@@ -167,7 +176,7 @@ impl Lab {
             base: self.0.path(),
             output,
             resume,
-            device: Device::Cpu,
+            devices: &[Device::Cpu],
             stop,
         }
     }
