@@ -152,3 +152,23 @@ pub struct Provenance {
     /// Whether embeddings are divided by their L2 norm.
     pub normalized: bool,
 }
+
+impl Provenance {
+    /// The first thing that differs and makes other embeddings, but for their length: what, here, and there.
+    pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        let positions = |made: &Self| made.positions.clone().unwrap_or_else(|| "none".into());
+        let fields = |made: &Self| {
+            [
+                ("weights", made.checksum.clone()),
+                ("configuration", made.config_checksum.clone()),
+                ("recipe", made.recipe.clone()),
+                ("padding", made.pad.clone()),
+                ("resolution", made.resolution.to_string()),
+                ("positions", positions(made)),
+            ]
+        };
+        let both = fields(self).into_iter().zip(fields(other));
+        let mut both = both.map(|((what, own), (_, other))| (what, own, other));
+        both.find(|(_, own, other)| own != other)
+    }
+}

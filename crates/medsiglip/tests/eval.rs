@@ -351,7 +351,7 @@ fn what_cannot_be_measured_is_refused_with_the_reason() {
         ("label = \"kind\"\nordered = [\"dots\"]", "ordered"),
         ("label = \"b\"", "at least two classes"),
         ("label = \"kind\"\nstrata = [\"colour\"]", "strata"),
-        ("findings = { kind = \"K\" }", "expected 1 (present)"),
+        ("findings = { kind = \"K\" }", "expected 1, 0, true, false"),
         ("", "expected either label"),
     ] {
         let error = lab.error(&task(keys));

@@ -442,7 +442,7 @@ fn pictures_that_cannot_be_read_are_left_out_and_told() {
             .any(|w| w.contains("source patterns") && w.contains(file))
     };
     assert!(told("row") && told("missing picture file"), "{warnings:?}");
-    assert!(told("broken.png"), "{warnings:?}");
+    assert!(told("row 26") && told("unreadable picture"), "{warnings:?}");
     let strict = lab.config(|c| c.sources[0].max_skipped = 0.01);
     let refused = lab.run("strict", &strict);
     assert_eq!(refused.code(), "BAD_ARGUMENT");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use medsiglip::embedding::IdMatch;
-use medsiglip::probe::{LabelColumns, Penalty};
+use medsiglip::probe::{Calibrate, Cut, LabelColumns, Penalty};
 
 use super::EXIT_CODES;
 
@@ -80,10 +80,17 @@ impl LabelArgs {
 
     /// What of two ids must be the same.
     pub fn ids(&self) -> IdMatch {
-        match self.ids {
-            Ids::Exact => IdMatch::Exact,
-            Ids::FileName => IdMatch::FileName,
-            Ids::FileStem => IdMatch::FileStem,
+        self.ids.matching()
+    }
+}
+
+impl Ids {
+    /// As the library has it.
+    pub fn matching(self) -> IdMatch {
+        match self {
+            Self::Exact => IdMatch::Exact,
+            Self::FileName => IdMatch::FileName,
+            Self::FileStem => IdMatch::FileStem,
         }
     }
 }
@@ -121,6 +128,14 @@ pub struct ProbeFitArgs {
     /// Let every class count the same
     #[arg(long)]
     pub balanced: bool,
+    /// Make probabilities honest by the scores of held-out folds: a sigmoid (platt) or steps (isotonic) for two classes, or the
+    /// temperature of the softmax
+    #[arg(long, value_enum)]
+    pub calibrate: Option<CalibrateName>,
+    /// Tell two classes apart where sensitivity + specificity is highest in held-out folds (youden), or most specifically with at
+    /// least this sensitivity (sensitivity=0.95)
+    #[arg(long, value_name = "RULE", value_parser = cut)]
+    pub threshold: Option<Cut>,
     /// Keep a probe that has not come to the wanted duality gap, marked
     #[arg(long)]
     pub accept_unconverged: bool,
@@ -138,7 +153,33 @@ enum PenaltyName {
     ElasticNet,
 }
 
+/// A calibration.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum CalibrateName {
+    Platt,
+    Isotonic,
+    Temperature,
+}
+
+fn cut(text: &str) -> Result<Cut, String> {
+    let share = text.strip_prefix("sensitivity=").map(str::parse);
+    match share {
+        Some(Ok(share)) if share > 0.0 && share <= 1.0 => Ok(Cut::Sensitivity(share)),
+        None if text == "youden" => Ok(Cut::Youden),
+        _ => Err("expected youden, or sensitivity= and a number above 0 and at most 1".into()),
+    }
+}
+
 impl ProbeFitArgs {
+    /// What makes probabilities honest.
+    pub fn calibrate(&self) -> Option<Calibrate> {
+        Some(match self.calibrate? {
+            CalibrateName::Platt => Calibrate::Platt,
+            CalibrateName::Isotonic => Calibrate::Isotonic,
+            CalibrateName::Temperature => Calibrate::Temperature,
+        })
+    }
+
     /// The penalty.
     pub fn penalty(&self) -> medsiglip::Result<Penalty> {
         Ok(match self.penalty {
@@ -164,7 +205,8 @@ pub struct ProbePredictArgs {
     pub output: Option<PathBuf>,
 }
 
-/// Measure a probe on other embeddings and labels: AUROC and average precision with intervals.
+/// Measure a probe on other embeddings and labels: AUROC, average precision, Brier score and calibration error, and its threshold,
+/// with intervals.
 #[derive(Debug, Args)]
 pub struct ProbeEvalArgs {
     /// The probe's folder

@@ -6,7 +6,9 @@ use std::io::{BufWriter, Write};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use medsiglip::embedding::{EmbeddingTable, TableOptions};
-use medsiglip::metrics::{Bootstrap, Estimate, Ranking, Resampling};
+use medsiglip::metrics::{
+    Bins, Bootstrap, Estimate, Ranking, Resampling, brier_score, expected_calibration_error,
+};
 use medsiglip::probe::{Choice, ClassWeight, Head, Labels, Learning, Probe, Recipe, Settings};
 
 use crate::args::{ProbeArgs, ProbeCommand, ProbeEvalArgs, ProbeFitArgs, ProbePredictArgs};
@@ -44,10 +46,31 @@ fn fit(args: &ProbeFitArgs) -> Result<Exit> {
             "{}: {items} items, C {:.3e} ({chosen}), relative duality gap {:.1e}{converged}",
             head.name, head.fit.c, head.fit.gap
         ));
+        tell_judged(args, head);
     }
     learned.probe.save(&args.output)?;
     messages::note(format_args!("wrote {}", args.output.display()));
     Ok(Exit::Done)
+}
+
+/// What was asked of held-out folds.
+fn tell_judged(args: &ProbeFitArgs, head: &Head) {
+    let name = &head.name;
+    if args.calibrate.is_some() && head.calibration.is_none() {
+        messages::say(format_args!(
+            "warning: {name} is not calibrated: too few items, or scores that say nothing"
+        ));
+    }
+    match (&args.threshold, &head.threshold) {
+        (None, _) => {}
+        (Some(_), Some(at)) => messages::note(format_args!(
+            "{name}: threshold {:.4}; sensitivity {:.3}, specificity {:.3} in held-out folds",
+            at.probability, at.sensitivity, at.specificity
+        )),
+        (Some(_), None) => messages::say(format_args!(
+            "warning: {name} has no threshold: too few items, or scores that say nothing"
+        )),
+    }
 }
 
 fn learning(args: &ProbeFitArgs) -> Result<Learning> {
@@ -66,6 +89,8 @@ fn learning(args: &ProbeFitArgs) -> Result<Learning> {
                 accept_unconverged: args.accept_unconverged,
                 ..recipe.settings
             },
+            calibrate: args.calibrate(),
+            threshold: args.threshold,
             ..recipe
         },
         class_weight: match args.balanced {
@@ -100,7 +125,12 @@ fn predict(args: &ProbePredictArgs) -> Result<Exit> {
     let mut header = vec!["id".to_owned()];
     for head in &probe.heads {
         match head.classes.len() {
-            2 => header.push(format!("{}={}", head.name, head.classes[1])),
+            2 => {
+                header.push(format!("{}={}", head.name, head.classes[1]));
+                if head.threshold.is_some() {
+                    header.push(head.name.clone());
+                }
+            }
             _ => header.extend(
                 head.classes
                     .iter()
@@ -126,6 +156,10 @@ fn predict(args: &ProbePredictArgs) -> Result<Exit> {
             let own = &scores[row * classes..(row + 1) * classes];
             let shown = if classes == 2 { &own[1..] } else { own };
             record.extend(shown.iter().map(f64::to_string));
+            if let Some(threshold) = head.threshold {
+                let class = usize::from(own[1] >= threshold.probability);
+                record.push(head.classes[class].clone());
+            }
         }
         writer.write_record(&record).map_err(failed)?;
     }
@@ -149,7 +183,16 @@ fn eval(args: &ProbeEvalArgs) -> Result<Exit> {
     };
     let bootstrap = Bootstrap::new(groups.len(), &how)?;
     let mut shown = Table::new();
-    let header = ["", "positive", "AUROC", "average precision"];
+    let header = [
+        "",
+        "positive",
+        "AUROC",
+        "average precision",
+        "Brier score",
+        "ECE",
+        "sensitivity",
+        "specificity",
+    ];
     shown.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
     for (number, question) in labels.questions.iter().enumerate() {
         let (at, head) = head_of(&probe, &question.name)?;
@@ -160,17 +203,14 @@ fn eval(args: &ProbeEvalArgs) -> Result<Exit> {
             ))
         })?;
         let truth: Vec<Option<usize>> = joined.found.iter().map(|place| of[*place]).collect();
-        for (name, ranking) in rankings(&head.classes, &question.name, &scores[at], &truth)? {
-            let known = ranking.positives() + ranking.negatives();
-            let positive = format!("{} of {known}", ranking.positives());
-            let samples = bootstrap.rankings(&[ranking])?.remove(0);
-            let auroc = cell(samples.roc_auc.estimate(LEVEL)?);
-            let precision = cell(samples.average_precision.estimate(LEVEL)?);
-            shown.add_row([name, positive, auroc, precision]);
+        for judged in judged(head, &scores[at], &truth) {
+            shown.add_row(judged.row(&bootstrap)?);
         }
     }
-    let text =
-        format!("95 % intervals, whole groups drawn together; not for clinical use\n{shown}\n");
+    let text = format!(
+        "95 % intervals, whole groups drawn together; ECE in 10 equal bins; sensitivity and specificity at the \
+             probe's threshold; not for clinical use\n{shown}\n"
+    );
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).map_err(Failure::stdout)?;
     Ok(Exit::Done)
@@ -188,29 +228,68 @@ fn head_of<'a>(probe: &'a Probe, name: &str) -> Result<(usize, &'a Head)> {
     })
 }
 
+/// A class's scores beside the truth.
+struct Judged {
+    name: String,
+    scores: Vec<f64>,
+    answers: Vec<Option<bool>>,
+    /// From which score on the class is called there.
+    threshold: Option<f64>,
+}
+
 /// Of two classes the second; of more, each against the others.
-fn rankings(
-    classes: &[String],
-    name: &str,
-    scores: &[f64],
-    truth: &[Option<usize>],
-) -> Result<Vec<(String, Ranking)>> {
-    let all = 0..classes.len();
-    let judged = if classes.len() == 2 { 1..2 } else { all };
-    let of = |class: usize| {
-        let column: Vec<f64> = scores
-            .iter()
-            .skip(class)
-            .step_by(classes.len())
-            .copied()
-            .collect();
-        let positive: Vec<Option<bool>> = truth.iter().map(|of| of.map(|of| of == class)).collect();
-        Ok((
-            format!("{name} = {}", classes[class]),
-            Ranking::labelled(&column, &positive)?,
-        ))
+fn judged(head: &Head, scores: &[f64], truth: &[Option<usize>]) -> Vec<Judged> {
+    let count = head.classes.len();
+    let classes = if count == 2 { 1..2 } else { 0..count };
+    let of = |class: usize| Judged {
+        name: format!("{} = {}", head.name, head.classes[class]),
+        scores: scores.iter().skip(class).step_by(count).copied().collect(),
+        answers: truth.iter().map(|of| of.map(|of| of == class)).collect(),
+        threshold: head.threshold.map(|threshold| threshold.probability),
     };
-    judged.map(of).collect()
+    classes.map(of).collect()
+}
+
+impl Judged {
+    /// Its line of the table.
+    fn row(&self, bootstrap: &Bootstrap) -> Result<Vec<String>> {
+        let ranking = Ranking::labelled(&self.scores, &self.answers)?;
+        let known = ranking.positives() + ranking.negatives();
+        let positive = format!("{} of {known}", ranking.positives());
+        let ranked = bootstrap.rankings(&[ranking])?.remove(0);
+        let samples = bootstrap.measures(|items| self.measures(items))?;
+        let mut row = vec![self.name.clone(), positive];
+        row.push(cell(ranked.roc_auc.estimate(LEVEL)?));
+        row.push(cell(ranked.average_precision.estimate(LEVEL)?));
+        for (number, samples) in samples.iter().enumerate() {
+            row.push(match number >= 2 && self.threshold.is_none() {
+                true => "no threshold".into(),
+                false => cell(samples.estimate(LEVEL)?),
+            });
+        }
+        Ok(row)
+    }
+
+    /// Brier score, calibration error, sensitivity and specificity.
+    fn measures(&self, items: &[usize]) -> medsiglip::Result<Vec<Option<f64>>> {
+        let known = items
+            .iter()
+            .filter_map(|item| Some((self.scores[*item], self.answers[*item]?)));
+        let (scores, positive): (Vec<f64>, Vec<bool>) = known.unzip();
+        let right = |wanted: bool| {
+            let at = self.threshold?;
+            let those = scores.iter().zip(&positive).filter(|(_, p)| **p == wanted);
+            let called = those.clone().filter(|(score, _)| (**score >= at) == wanted);
+            let (called, all) = (called.count(), those.count());
+            (all > 0).then(|| called as f64 / all as f64)
+        };
+        Ok(vec![
+            brier_score(&scores, &positive)?,
+            expected_calibration_error(&scores, &positive, Bins::EqualWidth(10))?,
+            right(true),
+            right(false),
+        ])
+    }
 }
 
 fn cell(estimate: Option<Estimate>) -> String {

@@ -145,8 +145,11 @@ impl Records {
     }
 }
 
+/// The lines of a log, and the step and side that were measured last.
+type Kept = (Vec<u8>, Option<(u64, String)>);
+
 /// The lines of a log up to the step `done`, and what was measured last there; the test at the end is made again.
-fn kept(log: &Path, done: u64) -> medsiglip::Result<(Vec<u8>, Option<(u64, String)>)> {
+fn kept(log: &Path, done: u64) -> medsiglip::Result<Kept> {
     let bytes = match fs::read(log) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), None)),

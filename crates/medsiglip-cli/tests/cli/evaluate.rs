@@ -80,6 +80,41 @@ fn a_probe_is_fitted_scores_and_is_measured() {
 }
 
 #[test]
+fn a_probe_is_calibrated_and_decides_where_it_is_asked_to() {
+    let folder = folder();
+    let how = "--calibrate platt --threshold sensitivity=0.9 --folds 3 --C 1";
+    let fit = format!("probe fit scans.parquet {LABELS} {how} --output probe");
+    let fitted = run(&folder, &fit).expect(0);
+    let told = "kind: threshold 0.";
+    assert!(fitted.stderr.contains(told), "{fitted:?}");
+    let about: Value = serde_json::from_slice(&folder.read("probe/probe.json")).unwrap();
+    let head = &about["heads"][0];
+    let at = head["threshold"]["probability"].as_f64().unwrap();
+    assert!(head["calibration"]["platt"]["a"].is_f64(), "{head}");
+    let scored = run(&folder, "probe predict probe scans.parquet").expect(0);
+    let mut lines = scored.stdout.lines();
+    assert_eq!(lines.next(), Some("id,kind=late,kind"));
+    for line in lines {
+        let (rest, class) = line.rsplit_once(',').unwrap();
+        let share: f64 = rest.rsplit(',').next().unwrap().parse().unwrap();
+        assert_eq!(class == "late", share >= at, "{line}");
+    }
+    let eval = format!("probe eval probe scans.parquet {LABELS}");
+    let measured = run(&folder, &eval).expect(0).stdout;
+    assert!(
+        measured.contains("specificity") && !measured.contains("no threshold"),
+        "{measured}"
+    );
+    for wrong in ["sensitivity=0", "sensitivity=1.1", "best"] {
+        run(
+            &folder,
+            &format!("probe fit scans.parquet {LABELS} --threshold {wrong} --output p"),
+        )
+        .expect(2);
+    }
+}
+
+#[test]
 fn a_probe_refuses_what_it_was_not_fitted_for() {
     let folder = folder();
     let fit = format!("probe fit scans.parquet {LABELS} --output probe");

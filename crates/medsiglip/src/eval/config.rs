@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::report::Method;
 use crate::dataset::{SourceConfig, SplitConfig};
 use crate::embedding::IdMatch;
-use crate::probe::{Penalty, default_cs};
+use crate::probe::{Calibrate, Penalty, default_cs};
 use crate::{Error, Result};
 
 /// Largest configuration file.
@@ -179,6 +179,8 @@ pub struct ProbeConfig {
     pub balanced: bool,
     /// Folds of a cross-validation that chooses C; 0 chooses on the validation side.
     pub folds: usize,
+    /// What makes probabilities honest, by the scores of held-out folds, or of the validation side.
+    pub calibrate: Option<Calibrate>,
 }
 
 impl Default for ProbeConfig {
@@ -190,6 +192,7 @@ impl Default for ProbeConfig {
             normalize: false,
             balanced: false,
             folds: 5,
+            calibrate: None,
         }
     }
 }

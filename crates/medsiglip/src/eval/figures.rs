@@ -235,6 +235,7 @@ fn of_result(task: &TaskReport, result: &MethodReport) -> Result<Vec<Figure>> {
         true => format!(" ({} of {} questions)", shown.len(), result.questions.len()),
         false => String::new(),
     };
+    let banded = format!("95 % bands (of at most 500 samples){few}");
     let mut all = Vec::new();
     if !shown.is_empty() {
         let curves = shown.iter().map(|q| (q.name.as_str(), &q.roc));
@@ -245,9 +246,7 @@ fn of_result(task: &TaskReport, result: &MethodReport) -> Result<Vec<Figure>> {
                 .with_legend_position(LegendPosition::InsideBottomRight)
         };
         let diagonal = Some([(0.0, 0.0), (1.0, 1.0)]);
-        let caption = said(&format!(
-            "receiver operating characteristic with 95 % bands (of at most 500 samples){few}."
-        ));
+        let caption = said(&format!("receiver operating characteristic with {banded}."));
         all.push(bands(&named("roc"), &caption, curves, diagonal, layout)?);
         let curves = shown.iter().map(|q| (q.name.as_str(), &q.precision_recall));
         let layout = |plots: &[Plot]| {
@@ -256,9 +255,7 @@ fn of_result(task: &TaskReport, result: &MethodReport) -> Result<Vec<Figure>> {
                 .with_y_label("precision")
                 .with_legend_position(LegendPosition::InsideBottomLeft)
         };
-        let caption = said(&format!(
-            "precision and recall with 95 % bands (of at most 500 samples){few}."
-        ));
+        let caption = said(&format!("precision and recall with {banded}."));
         all.push(bands(&named("pr"), &caption, curves, None, layout)?);
         all.push(reliability(
             &named("reliability"),

@@ -85,6 +85,7 @@ impl Lesson<'_> {
                 },
             ),
             ("learned from", format!("{} pictures", learn.len())),
+            ("calibrated", self.calibrated(&learned)),
             ("penalty", format!("{:?}", self.config.penalty)),
             ("standardised", self.config.standardize.to_string()),
             (
@@ -109,6 +110,21 @@ impl Lesson<'_> {
             scores,
             settings.map(|(key, value)| (key.to_owned(), value)).into(),
         ))
+    }
+
+    fn calibrated(&self, learned: &Learned) -> String {
+        let Some(wanted) = self.config.calibrate else {
+            return "no".into();
+        };
+        let heads = learned.heads.iter().flatten();
+        let without = heads.filter(|head| head.calibration.is_none()).count();
+        let name = format!("{wanted:?}").to_lowercase();
+        match without {
+            0 => format!("{name}, by the scores of what C is chosen by"),
+            without => format!(
+                "{name}; {without} of them not: too few pictures, or scores that say nothing"
+            ),
+        }
     }
 
     /// The first overall measure of probes that learn from more and more pictures, tuned on the validation side.
@@ -274,6 +290,7 @@ impl Lesson<'_> {
                 accept_unconverged: true,
                 ..Settings::default()
             },
+            calibrate: self.config.calibrate,
             ..Recipe::default()
         }
     }

@@ -88,10 +88,8 @@ pub fn evaluate(
     for warning in &divided.warnings {
         tell(&Event::Warning(warning.clone()))?;
     }
-    let tasks = config
-        .tasks
-        .iter()
-        .map(|task| Prepared::new(task, &divided, options.base));
+    let tasks = config.tasks.iter();
+    let tasks = tasks.map(|task| Prepared::new(task, &divided, options.base));
     let tasks: Vec<Prepared> = tasks.collect::<Result<_>>()?;
     let asked = Asked {
         divided: &divided,
@@ -113,6 +111,7 @@ pub fn evaluate(
         reports.push(report);
         predictions.extend(scores);
     }
+    let facts = encoders.iter().map(|encoder| encoder.facts.clone());
     let report = Report {
         name: config.name.clone(),
         medsiglip: env!("CARGO_PKG_VERSION").into(),
@@ -121,10 +120,7 @@ pub fn evaluate(
         seed: config.seed,
         replicates: config.replicates,
         sources: source_facts(config, &divided),
-        encoders: encoders
-            .iter()
-            .map(|encoder| encoder.facts.clone())
-            .collect(),
+        encoders: facts.collect(),
         caveats: caveats(config, &divided, &encoders, &reports),
         tasks: reports,
     };

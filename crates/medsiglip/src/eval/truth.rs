@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::config::TaskConfig;
 use super::report::Kind;
 use crate::Result;
-use crate::dataset::Example;
+use crate::dataset::{Example, finding};
 
 /// What a task asks, and what is true of every example.
 #[derive(Debug, Clone, PartialEq)]
@@ -215,15 +215,10 @@ fn of_findings(task: &TaskConfig, examples: &[Example]) -> Result<Truth> {
             )));
         }
     }
-    let cell =
-        |example: &Example, column: &String| match example.labels.get(column).map(|v| v.trim()) {
-            None | Some("") => Ok(None),
-            Some("1" | "1.0" | "true") => Ok(Some(true)),
-            Some("0" | "0.0" | "false") => Ok(Some(false)),
-            Some(_) => Err(task.bad(&format!(
-                "column {column}: expected 1 (present), 0 (absent) or nothing (unknown)"
-            ))),
-        };
+    let cell = |example: &Example, column: &String| {
+        let text = example.labels.get(column).map_or("", String::as_str);
+        finding(text).map_err(|wrong| task.bad(&format!("column {column}: {wrong}")))
+    };
     let row = |example: &Example| {
         task.findings
             .keys()

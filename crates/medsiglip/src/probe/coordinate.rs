@@ -152,28 +152,13 @@ impl Model {
         for sweep in 0..MOST_SWEEPS {
             let mut most: f64 = 0.0;
             for j in 0..=last {
-                let is_intercept = j == last;
-                let curvature = self.hessian[(j, j)];
-                let change = if is_intercept {
-                    if !problem.fit_intercept || curvature <= 0.0 {
-                        continue;
-                    }
-                    -slope[j] / curvature
-                } else {
-                    let total = curvature + problem.l2;
-                    if total <= 0.0 {
-                        continue;
-                    }
-                    let free = curvature * at[j] - slope[j];
-                    let size = (free.abs() - problem.l1).max(0.0) / total;
-                    size.copysign(free) - at[j]
-                };
+                let change = self.change(problem, j, at[j], slope[j]);
                 if change == 0.0 {
                     continue;
                 }
                 at[j] += change;
                 moves[j] += change;
-                most = most.max(change * change * curvature);
+                most = most.max(change * change * self.hessian[(j, j)]);
                 let column = self.hessian.col(j);
                 slope
                     .iter_mut()
@@ -194,13 +179,26 @@ impl Model {
                 moves[place]
             };
         }
-        (
-            all,
-            if problem.fit_intercept {
-                moves[last]
-            } else {
-                0.0
-            },
-        )
+        // Without an intercept, its move is 0.
+        (all, moves[last])
+    }
+
+    /// How far one coordinate is from where the model is least along it.
+    fn change(&self, problem: &Problem, j: usize, at: f64, slope: f64) -> f64 {
+        let curvature = self.hessian[(j, j)];
+        let is_intercept = j == self.active.len();
+        let total = match is_intercept {
+            true if !problem.fit_intercept => 0.0,
+            true => curvature,
+            false => curvature + problem.l2,
+        };
+        if total <= 0.0 {
+            return 0.0;
+        }
+        let free = curvature * at - slope;
+        match is_intercept {
+            true => -slope / total,
+            false => ((free.abs() - problem.l1).max(0.0) / total).copysign(free) - at,
+        }
     }
 }

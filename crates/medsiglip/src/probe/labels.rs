@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::{Choice, ClassWeight, Features, Probe, Recipe, Task, folds};
+use crate::dataset::{NotAFinding, finding};
 use crate::embedding::{EmbeddingTable, IdMatch};
 use crate::{Error, Result};
 
@@ -121,17 +122,14 @@ impl Labels {
             false => *numbers.entry(group).or_insert_with(&mut new),
         });
         let groups = groups.collect();
-        let questions =
-            columns.asked().zip(cells).map(|(name, cells)| {
-                match columns.label {
-            Some(_) => Ok(classes(name, &cells)),
-            None => finding(name, &cells).map_err(|row| {
-                bad(&format!(
-                    "column {name}, row {}: expected 1 (present), 0 (absent) or nothing (unknown)",
-                    row + 2
-                ))
-            }),
-        }
+        let questions = columns
+            .asked()
+            .zip(cells)
+            .map(|(name, cells)| match columns.label {
+                Some(_) => Ok(classes(name, &cells)),
+                None => of_finding(name, &cells).map_err(|(row, wrong)| {
+                    bad(&format!("column {name}, row {}: {wrong}", row + 2))
+                }),
             });
         Ok(Self {
             questions: questions.collect::<Result<_>>()?,
@@ -169,13 +167,11 @@ fn classes(name: &str, cells: &[String]) -> Labelled {
     }
 }
 
-/// The row where a cell is wrong, from 0.
-fn finding(name: &str, cells: &[String]) -> Result<Labelled, usize> {
-    let of = |(row, cell): (usize, &String)| match cell.as_str() {
-        "" => Ok(None),
-        "1" | "1.0" => Ok(Some(1)),
-        "0" | "0.0" => Ok(Some(0)),
-        _ => Err(row),
+/// Or the row where a cell is wrong, from 0, and what is wrong.
+fn of_finding(name: &str, cells: &[String]) -> Result<Labelled, (usize, NotAFinding)> {
+    let of = |(row, cell): (usize, &String)| match finding(cell) {
+        Ok(known) => Ok(known.map(usize::from)),
+        Err(wrong) => Err((row, wrong)),
     };
     Ok(Labelled {
         name: name.to_owned(),

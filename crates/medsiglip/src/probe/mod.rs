@@ -37,6 +37,7 @@
 //! coefficients are no further than their own norm.
 
 mod basis;
+mod calibrated;
 mod coordinate;
 mod direct;
 mod features;
@@ -51,6 +52,7 @@ mod solver;
 mod splits;
 mod task;
 
+pub use calibrated::{Calibrate, Calibration, Cut, Threshold};
 pub use features::{Features, Scaler};
 #[cfg(feature = "data")]
 pub use labels::{LabelColumns, Labelled, Labels, Learned, Learning};

@@ -1,6 +1,5 @@
 //! [`Probe`]: fitted heads with what they were fitted on, in a folder of two files.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -9,8 +8,9 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
+use super::calibrated::{Calibration, Threshold, to_probabilities};
 use super::features::{Features, Scaler};
-use super::objective::{Penalty, probabilities};
+use super::objective::Penalty;
 use super::solver::Fit;
 use crate::embedding::{Embeddings, Provenance};
 use crate::{Error, Result, folder};
@@ -50,6 +50,10 @@ pub struct Head {
     pub fit: FitNote,
     /// What brought the features to scale.
     pub scaler: Option<Scaler>,
+    /// What makes its probabilities honest.
+    pub calibration: Option<Calibration>,
+    /// From where on the second of two classes is called there.
+    pub threshold: Option<Threshold>,
 }
 
 /// How a head was fitted.
@@ -99,6 +103,8 @@ impl Head {
                 converged: fits.iter().all(|fit| fit.converged),
             },
             scaler,
+            calibration: None,
+            threshold: None,
         };
         let dim = first.coef.len() / first.intercept.len().max(1);
         head.check(dim).map_err(Error::BadArgument)?;
@@ -128,6 +134,14 @@ impl Head {
                 self.intercept.len(),
                 self.coef.len()
             ));
+        }
+        if let Some(calibration) = &self.calibration {
+            calibration.check(self.kind)?;
+        }
+        if let Some(threshold) = &self.threshold
+            && (self.kind != Kind::Binary || !threshold.probability.is_finite())
+        {
+            return Err("probe: expected a threshold of two classes that is a number".into());
         }
         let scaler = self.scaler.as_ref();
         if let Some(scaler) = scaler
@@ -187,6 +201,10 @@ struct AboutHead {
     kind: Kind,
     fit: FitNote,
     standardized: bool,
+    #[serde(default)]
+    calibration: Option<Calibration>,
+    #[serde(default)]
+    threshold: Option<Threshold>,
 }
 
 impl Probe {
@@ -235,37 +253,13 @@ impl Probe {
             (Some(_), None) => return refuse("a known origin", "(model and recipe)", "none"),
             (None, Some(_)) => return refuse("origin", "unknown", "a known one"),
         };
-        let absent = "none".to_owned();
-        let fields = [
-            ("weights", &expected.checksum, &got.checksum),
-            (
-                "configuration",
-                &expected.config_checksum,
-                &got.config_checksum,
-            ),
-            ("recipe", &expected.recipe, &got.recipe),
-            ("padding", &expected.pad, &got.pad),
-            (
-                "resolution",
-                &expected.resolution.to_string(),
-                &got.resolution.to_string(),
-            ),
-            (
-                "positions",
-                expected.positions.as_ref().unwrap_or(&absent),
-                got.positions.as_ref().unwrap_or(&absent),
-            ),
-            (
+        match expected.difference(got) {
+            Some((what, expected, got)) => refuse(what, &expected, &got),
+            None if expected.normalized != got.normalized => refuse(
                 "normalised",
                 &expected.normalized.to_string(),
                 &got.normalized.to_string(),
             ),
-        ];
-        match fields
-            .into_iter()
-            .find(|(_, expected, got)| expected != got)
-        {
-            Some((what, expected, got)) => refuse(what, expected, got),
             None => Ok(()),
         }
     }
@@ -322,45 +316,18 @@ impl Probe {
     /// `BAD_CONFIG` where the files are damaged or do not belong together.
     pub fn load(from: &Path) -> Result<Self> {
         let bad = |what: String| Error::BadConfig(format!("{what}: {}", from.display()));
-        let text = read(&from.join(ABOUT), MOST_ABOUT_BYTES)?;
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        let not_json = |e: serde_json::Error| {
-            bad(format!(
-                "probe.json is not that of a probe (line {})",
-                e.line()
-            ))
-        };
-        let Format { format } = serde_json::from_slice(&text).map_err(not_json)?;
-        if format != FORMAT {
-            return Err(Error::Unsupported(format!(
-                "probe: expected format {FORMAT}, got {format}; a newer version may read it: {}",
-                from.display()
-            )));
-        }
-        let about: About = serde_json::from_slice(&text).map_err(not_json)?;
+        let about = About::read(from)?;
         let weights = read(&from.join(WEIGHTS), MOST_WEIGHT_BYTES)?;
         let tensors = SafeTensors::deserialize(&weights)
             .map_err(|_| bad("probe.safetensors is damaged".into()))?;
-        let tensors: HashMap<String, TensorView> = tensors.tensors().into_iter().collect();
         let get = |name: String| {
-            let tensor = tensors
-                .get(&name)
-                .filter(|tensor| tensor.dtype() == Dtype::F64);
-            let (values, _) = tensor
-                .map(|tensor| tensor.data().as_chunks::<8>())
-                .unwrap_or_default();
-            if tensor.is_none() {
-                return Err(bad(format!(
-                    "probe.safetensors: expected F64 values {name}"
-                )));
-            }
-            Ok(values
-                .iter()
-                .map(|bytes| f64::from_le_bytes(*bytes))
-                .collect::<Vec<f64>>())
+            let tensor = tensors.tensor(&name).ok();
+            let tensor = tensor.filter(|tensor| tensor.dtype() == Dtype::F64);
+            let tensor = tensor
+                .ok_or_else(|| bad(format!("probe.safetensors: expected F64 values {name}")))?;
+            let (values, _) = tensor.data().as_chunks::<8>();
+            let values = values.iter().map(|bytes| f64::from_le_bytes(*bytes));
+            Ok(values.collect::<Vec<f64>>())
         };
         let mut heads = Vec::with_capacity(about.heads.len());
         for (i, head) in about.heads.into_iter().enumerate() {
@@ -379,6 +346,8 @@ impl Probe {
                 intercept: get(format!("heads.{i}.intercept"))?,
                 fit: head.fit,
                 scaler,
+                calibration: head.calibration,
+                threshold: head.threshold,
             };
             head.check(about.dim).map_err(bad)?;
             heads.push(head);
@@ -392,6 +361,31 @@ impl Probe {
     }
 }
 
+impl About {
+    fn read(from: &Path) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let text = read(&from.join(ABOUT), MOST_ABOUT_BYTES)?;
+        let not_json = |e: serde_json::Error| {
+            Error::BadConfig(format!(
+                "probe.json is not that of a probe (line {}): {}",
+                e.line(),
+                from.display()
+            ))
+        };
+        let Format { format } = serde_json::from_slice(&text).map_err(not_json)?;
+        match format {
+            FORMAT => serde_json::from_slice(&text).map_err(not_json),
+            _ => Err(Error::Unsupported(format!(
+                "probe: expected format {FORMAT}, got {format}; a newer version may read it: {}",
+                from.display()
+            ))),
+        }
+    }
+}
+
 impl AboutHead {
     fn new(head: &Head) -> Self {
         Self {
@@ -400,6 +394,8 @@ impl AboutHead {
             kind: head.kind,
             fit: head.fit.clone(),
             standardized: head.scaler.is_some(),
+            calibration: head.calibration.clone(),
+            threshold: head.threshold,
         }
     }
 }
@@ -414,30 +410,13 @@ impl Head {
             }
             None => features,
         };
-        let k = self.outputs();
-        let mut margins = features.times(&self.coef);
+        let mut outputs = features.times(&self.coef);
         let mut out = Vec::with_capacity(features.items() * self.classes.len());
-        for row in margins.chunks_exact_mut(k) {
+        for row in outputs.chunks_exact_mut(self.outputs()) {
             row.iter_mut()
                 .zip(&self.intercept)
-                .for_each(|(m, b)| *m += b);
-            match self.kind {
-                Kind::Binary => {
-                    probabilities(row);
-                    out.extend([1.0 - row[0], row[0]]);
-                }
-                Kind::Multinomial => {
-                    probabilities(row);
-                    out.extend_from_slice(row);
-                }
-                Kind::OneVsRest => {
-                    row.chunks_exact_mut(1).for_each(probabilities);
-                    let sum: f64 = row.iter().sum();
-                    // Where no class is likely at all, all are the same.
-                    let share = |p: &f64| if sum > 0.0 { p / sum } else { 1.0 / k as f64 };
-                    out.extend(row.iter().map(share));
-                }
-            }
+                .for_each(|(z, b)| *z += b);
+            to_probabilities(self.kind, self.calibration.as_ref(), row, &mut out);
         }
         Ok(out)
     }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::calibrated::{Calibrate, Cut, to_probabilities};
 use super::features::{Features, Scaler};
 use super::objective::probabilities;
 use super::saved::{Head, Kind};
@@ -43,6 +44,10 @@ pub struct Recipe {
     pub score: Score,
     /// How each probe is fitted.
     pub settings: Settings,
+    /// What makes probabilities honest, on the parts that C is chosen by.
+    pub calibrate: Option<Calibrate>,
+    /// Where two classes are told apart, on the same parts.
+    pub threshold: Option<Cut>,
 }
 
 impl Default for Recipe {
@@ -53,6 +58,8 @@ impl Default for Recipe {
             cs: default_cs(),
             score: Score::Auc,
             settings: Settings::default(),
+            calibrate: None,
+            threshold: None,
         }
     }
 }
@@ -140,11 +147,11 @@ impl Recipe {
         Ok((0..tasks.len()).map(choice).collect())
     }
 
-    /// The head of one task: C is chosen over `splits`, and it is fitted on `items`. C is 1, and there is no choice, where there
-    /// are no splits, or a class is missing in a held-out part.
+    /// The head of one task: C is chosen over `splits`, and it is fitted on `items`. C is the only one that there is, or 1, and there is
+    /// no choice, no calibration and no threshold, where there are no splits, or a class is missing in a part of one.
     ///
     /// # Errors
-    /// As [`fit`](Self::fit).
+    /// As [`fit`](Self::fit); `BAD_ARGUMENT` where a calibration or threshold is for two classes and there are more.
     pub fn head(
         &self,
         name: &str,
@@ -153,37 +160,107 @@ impl Recipe {
         items: &[usize],
         splits: &[Split],
     ) -> Result<(Head, Option<Choice>)> {
-        let tasks = std::slice::from_ref(task);
-        let choice = match splits.is_empty() {
-            true => None,
-            false => match self.choose(features, tasks, splits) {
-                Ok(mut choices) => choices.pop(),
-                // Whole groups may leave a part without a class.
-                Err(Error::BadArgument(_)) => None,
-                Err(e) => return Err(e),
-            },
-        };
-        let c = choice.as_ref().map_or(DEFAULT_C, |choice| choice.c);
-        let fitted = self.fit(features, tasks, items, &[c])?;
         let kind = match classes.len() {
             2 => Kind::Binary,
             _ => Kind::Multinomial,
         };
+        self.check(kind).map_err(Error::BadArgument)?;
+        let tasks = std::slice::from_ref(task);
+        // Whole groups may leave a part without a class.
+        let are_whole = |split: &Split| task.has_all(&split.train) && task.has_all(&split.held);
+        let choice = match !splits.is_empty() && splits.iter().all(are_whole) {
+            true => self.choose(features, tasks, splits)?.pop(),
+            false => None,
+        };
+        let c = match (&choice, &self.cs[..]) {
+            (Some(choice), _) => choice.c,
+            (None, [only]) => *only,
+            (None, _) => DEFAULT_C,
+        };
+        let fitted = self.fit(features, tasks, items, &[c])?;
         let (fits, penalty) = (&fitted.fits[0], self.settings.penalty);
-        let head = Head::new(name, classes.to_vec(), kind, fits, penalty, fitted.scaler)?;
+        let mut head = Head::new(name, classes.to_vec(), kind, fits, penalty, fitted.scaler)?;
+        if choice.is_some() && (self.calibrate.is_some() || self.threshold.is_some()) {
+            let held = self.held_out(features, task, splits, c)?;
+            self.judge(&mut head, held)?;
+        }
         Ok((head, choice))
+    }
+
+    /// Outputs (N, K) of held-out items that have a label, each by a probe that has not seen it, and the labels.
+    fn held_out(
+        &self,
+        features: &Features,
+        task: &Task,
+        splits: &[Split],
+        c: f64,
+    ) -> Result<(Vec<f64>, Vec<usize>)> {
+        let k = task.outputs();
+        let (mut outputs, mut labels) = (Vec::new(), Vec::new());
+        for split in splits {
+            let fitted = self.fit(features, std::slice::from_ref(task), &split.train, &[c])?;
+            let fit = &fitted.fits[0][0];
+            let x = self.scaled(features, &split.held, fitted.scaler.as_ref())?;
+            let products = x.times(&fit.coef);
+            for (item, row) in split.held.iter().zip(products.chunks_exact(k)) {
+                if task.weights()[*item] > 0.0 {
+                    outputs.extend(row.iter().zip(&fit.intercept).map(|(z, b)| z + b));
+                    labels.push(task.labels()[*item]);
+                }
+            }
+        }
+        Ok((outputs, labels))
+    }
+
+    /// Whether C can be chosen, and what is asked of held-out items is for such a head.
+    fn check(&self, kind: Kind) -> Result<(), String> {
+        if self.cs.is_empty() || !self.cs.iter().all(|c| c.is_finite() && *c > 0.0) {
+            return Err("expected values of C above zero".into());
+        }
+        self.calibrate
+            .map_or(Ok(()), |calibrate| calibrate.check(kind))?;
+        self.threshold.map_or(Ok(()), |cut| cut.check(kind))
+    }
+
+    /// Calibrates a head, and finds its threshold.
+    fn judge(&self, head: &mut Head, (mut outputs, labels): (Vec<f64>, Vec<usize>)) -> Result<()> {
+        let kind = head.kind;
+        if let Some(calibrate) = self.calibrate {
+            head.calibration = calibrate.fit(kind, &outputs, &labels)?;
+        }
+        let Some(cut) = self.threshold else {
+            return Ok(());
+        };
+        let mut probabilities = Vec::with_capacity(2 * labels.len());
+        for row in outputs.chunks_exact_mut(1) {
+            to_probabilities(kind, head.calibration.as_ref(), row, &mut probabilities);
+        }
+        let present: Vec<f64> = probabilities.into_iter().skip(1).step_by(2).collect();
+        head.threshold = cut.find(&present, &labels)?;
+        Ok(())
+    }
+
+    /// Features of `items` as a fitted probe takes them.
+    fn scaled(
+        &self,
+        features: &Features,
+        items: &[usize],
+        scaler: Option<&Scaler>,
+    ) -> Result<Features<'static>> {
+        let mut x = features.select(items)?;
+        if self.normalize {
+            x = x.normalized();
+        }
+        match scaler {
+            Some(scaler) => x.scaled(scaler),
+            None => Ok(x),
+        }
     }
 
     /// (tasks, values of C), higher is better.
     fn scores(&self, features: &Features, tasks: &[Task], split: &Split) -> Result<Vec<Vec<f64>>> {
         let fitted = self.fit(features, tasks, &split.train, &self.cs)?;
-        let mut x = features.select(&split.held)?;
-        if self.normalize {
-            x = x.normalized();
-        }
-        if let Some(scaler) = &fitted.scaler {
-            x = x.scaled(scaler)?;
-        }
+        let x = self.scaled(features, &split.held, fitted.scaler.as_ref())?;
         let of_task = |(task, fits): (&Task, &Vec<Fit>)| {
             let task = task.select(&split.held)?;
             let score = |fit: &Fit| self.score(&task, &x.times(&fit.coef), &fit.intercept);

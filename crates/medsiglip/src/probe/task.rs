@@ -1,5 +1,7 @@
 //! [`Task`]: the classes of items and what each item counts.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -67,6 +69,13 @@ impl Task {
                 .map(|l| f64::from(u8::from(l.is_some())))
                 .collect(),
         }
+    }
+
+    /// Whether every class is among `items`.
+    pub(super) fn has_all(&self, items: &[usize]) -> bool {
+        let counted = items.iter().filter(|item| self.weights[**item] > 0.0);
+        let there: BTreeSet<usize> = counted.map(|item| self.labels[*item]).collect();
+        there.len() == self.classes
     }
 
     /// The same with each item's weight multiplied by `weights` (N).

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::head::HeadConfig;
 use crate::config::{ClassKind, Classes};
-use crate::dataset::{Example, Side, Source};
+use crate::dataset::{Example, Side, Source, finding};
 use crate::{Error, Result};
 
 /// What is known of an example: for each class whether it is there; `None` where nobody says.
@@ -142,21 +142,15 @@ fn values(column: &str, sources: &[Source], sides: &[Vec<Side>]) -> Vec<String> 
     values.into_iter().map(str::to_owned).collect()
 }
 
-/// One column a class: 1 or 0; nothing, or -1 for uncertain as CheXpert has it (Irvin et al., arXiv 1901.07031, U-Ignore),
-/// where nobody knows.
+/// One column a class, each a [`finding`].
 fn by_columns(columns: &[String], source: &Source) -> Result<Vec<Known>> {
     let mut wrong = 0;
     let mut cell = |example: &Example, column: &String| {
-        let text = example.labels.get(column).map_or("", |cell| cell.trim());
-        match text.to_ascii_lowercase().as_str() {
-            "1" | "1.0" | "true" => Some(true),
-            "0" | "0.0" | "false" => Some(false),
-            "" | "-1" | "-1.0" => None,
-            _ => {
-                wrong += 1;
-                None
-            }
-        }
+        let text = example.labels.get(column).map_or("", String::as_str);
+        finding(text).unwrap_or_else(|_| {
+            wrong += 1;
+            None
+        })
     };
     let mut rows = Vec::with_capacity(source.examples.len());
     for example in &source.examples {
