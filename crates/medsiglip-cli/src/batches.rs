@@ -281,7 +281,8 @@ fn finite(row: &[f32]) -> Result<Vec<f32>, Failed> {
 }
 
 impl Item {
-    fn source(&self) -> Option<&Source> {
+    /// Where the picture is; `None` for a text.
+    pub fn source(&self) -> Option<&Source> {
         match self {
             Self::Image(source) => Some(source),
             Self::Text(_) => None,

@@ -48,6 +48,10 @@ fn dispatch(cli: Cli) -> messages::Result<Exit> {
         Command::Eval(args) => commands::eval::run(&args),
         #[cfg(feature = "evaluate")]
         Command::Probe(args) => commands::probe::run(&args),
+        #[cfg(feature = "evaluate")]
+        Command::Index(args) => commands::index::run(&args),
+        #[cfg(feature = "evaluate")]
+        Command::Search(args) => commands::search::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }

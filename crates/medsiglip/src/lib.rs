@@ -47,6 +47,8 @@ pub mod metrics;
 pub mod probe;
 #[cfg(feature = "data")]
 pub mod dataset;
+#[cfg(feature = "index")]
+pub mod index;
 #[cfg(feature = "evaluate")]
 pub mod eval;
 #[cfg(feature = "train")]

@@ -2,6 +2,8 @@
 
 mod dicom;
 #[cfg(feature = "evaluate")]
+mod index;
+#[cfg(feature = "evaluate")]
 mod probe;
 mod slides;
 
@@ -25,7 +27,12 @@ use crate::messages::{self, Exit};
 use crate::progress;
 pub use dicom::{DicomArgs, DisplayArgs};
 #[cfg(feature = "evaluate")]
-pub use probe::{ProbeArgs, ProbeCommand, ProbeEvalArgs, ProbeFitArgs, ProbePredictArgs};
+pub use index::{
+    IndexAddArgs, IndexArgs, IndexCommand, IndexCompactArgs, IndexImportArgs, IndexInfoArgs,
+    MetadataArgs, SearchArgs, SearchFormat,
+};
+#[cfg(feature = "evaluate")]
+pub use probe::{Ids, ProbeArgs, ProbeCommand, ProbeEvalArgs, ProbeFitArgs, ProbePredictArgs};
 pub use slides::{SlideScoresArgs, TileArgs};
 
 #[cfg(debug_assertions)]
@@ -70,6 +77,10 @@ pub enum Command {
     Eval(EvalArgs),
     #[cfg(feature = "evaluate")]
     Probe(ProbeArgs),
+    #[cfg(feature = "evaluate")]
+    Index(IndexArgs),
+    #[cfg(feature = "evaluate")]
+    Search(Box<SearchArgs>),
     Bench(BenchArgs),
     Completions(CompletionsArgs),
 }

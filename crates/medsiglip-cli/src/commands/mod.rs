@@ -16,5 +16,9 @@ mod dry_run;
 pub mod eval;
 #[cfg(feature = "evaluate")]
 pub mod probe;
+#[cfg(feature = "evaluate")]
+pub mod index;
+#[cfg(feature = "evaluate")]
+pub mod search;
 #[cfg(all(feature = "train", feature = "evaluate"))]
 mod curves;

@@ -11,11 +11,15 @@ mod scores;
 mod summary;
 mod heatmap;
 mod drawing;
+#[cfg(feature = "evaluate")]
+mod hits_page;
 
 pub use self::columns::columns;
 pub use self::csv::CsvWriter;
 pub use self::h5::H5Writer;
 pub use self::heatmap::{HeatMapOptions, HeatMaps, geojson_beside};
+#[cfg(feature = "evaluate")]
+pub use self::hits_page::HitsPage;
 pub use self::jsonl::JsonlWriter;
 pub use self::npy::NpyWriter;
 pub use self::parquet::ParquetWriter;

@@ -19,3 +19,5 @@ mod bench;
 mod train;
 #[cfg(feature = "evaluate")]
 mod evaluate;
+#[cfg(feature = "evaluate")]
+mod index;

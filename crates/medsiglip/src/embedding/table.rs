@@ -87,7 +87,8 @@ pub enum IdMatch {
 }
 
 impl IdMatch {
-    fn key(self, id: &str) -> &str {
+    /// What of an id must be the same.
+    pub fn key(self, id: &str) -> &str {
         let name = id.rsplit('/').next().unwrap_or(id);
         match self {
             Self::Exact => id,

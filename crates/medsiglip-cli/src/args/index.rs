@@ -1,0 +1,268 @@
+//! Arguments of `index` and `search`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use medsiglip::embedding::IdMatch;
+use medsiglip::index::{Filter, Fusion, Precision};
+
+use super::{BatchArgs, DicomArgs, EXIT_CODES, Ids, ModelArgs, PixelArgs, TextArgs, TileArgs};
+
+/// Make and keep a store of embeddings, for `search`.
+///
+/// A store is a folder. It knows how its embeddings were made and refuses others. What is reported as stored is on the disk,
+/// whatever happens next, and the same command goes on after a stop.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct IndexArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: IndexCommand,
+}
+
+/// What to do with a store.
+#[derive(Debug, Subcommand)]
+pub enum IndexCommand {
+    Add(Box<IndexAddArgs>),
+    Import(IndexImportArgs),
+    Info(IndexInfoArgs),
+    Compact(IndexCompactArgs),
+}
+
+/// Embed pictures and store them; files that are there unchanged are skipped.
+///
+/// Of a DICOM file, the fields modality, view, body_part, laterality, study, series and frame are stored for filters, and with
+/// --patient-id hash patient: nothing else, and nothing that names a person.
+#[derive(Debug, Args)]
+pub struct IndexAddArgs {
+    /// The store's folder; it is made where there is none
+    #[arg(value_name = "STORE")]
+    pub store: PathBuf,
+    /// Picture and DICOM files, folders, DICOMDIRs, quoted patterns, or `-` for a list on standard input, as for `embed`
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Remove what came from files that are no longer in the folders given
+    #[arg(long)]
+    pub prune: bool,
+    /// How vectors of a new store are kept
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
+    pub precision: PrecisionName,
+    #[command(flatten)]
+    pub metadata: MetadataArgs,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub pixels: PixelArgs,
+    #[command(flatten)]
+    pub dicom: DicomArgs,
+    #[command(flatten)]
+    pub tiles: TileArgs,
+    #[command(flatten)]
+    pub text_args: TextArgs,
+    #[command(flatten)]
+    pub batch: BatchArgs,
+}
+
+/// Store embeddings that were made before, by `embed` or any other software.
+#[derive(Debug, Args)]
+pub struct IndexImportArgs {
+    /// The store's folder; it is made where there is none
+    #[arg(value_name = "STORE")]
+    pub store: PathBuf,
+    /// Embeddings with ids: Parquet, .npy, .npz, HDF5, TFRecord, JSON Lines or CSV, or a folder of them
+    #[arg(value_name = "EMBEDDINGS")]
+    pub embeddings: PathBuf,
+    /// How vectors of a new store are kept
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
+    pub precision: PrecisionName,
+    #[command(flatten)]
+    pub metadata: MetadataArgs,
+}
+
+/// Further fields of items.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Metadata")]
+pub struct MetadataArgs {
+    /// A CSV file whose columns become fields of the items; numbers are numbers, an empty cell is no field
+    #[arg(long, value_name = "CSV")]
+    pub metadata: Option<PathBuf>,
+    /// Its column with the ids [default: id, path or image]
+    #[arg(long, value_name = "COLUMN", requires = "metadata")]
+    pub metadata_id: Option<String>,
+    /// What of two ids must be the same
+    #[arg(long, value_enum, default_value_t = Ids::Exact, requires = "metadata")]
+    pub metadata_ids: Ids,
+}
+
+impl MetadataArgs {
+    /// What of two ids must be the same.
+    pub fn ids(&self) -> IdMatch {
+        self.metadata_ids.matching()
+    }
+}
+
+/// Tell what a store holds.
+#[derive(Debug, Args)]
+pub struct IndexInfoArgs {
+    /// The store's folder
+    #[arg(value_name = "STORE")]
+    pub store: PathBuf,
+    /// Read everything and compare it with its checksums
+    #[arg(long)]
+    pub verify: bool,
+}
+
+/// Give back the room of what was removed and replaced.
+#[derive(Debug, Args)]
+pub struct IndexCompactArgs {
+    /// The store's folder
+    #[arg(value_name = "STORE")]
+    pub store: PathBuf,
+}
+
+/// How vectors are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionName {
+    /// As they are
+    F32,
+    /// In half the room
+    F16,
+    /// In a quarter of the room, as whole numbers with a scale
+    I8,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::F16 => Self::F16,
+            PrecisionName::I8 => Self::I8,
+        }
+    }
+}
+
+/// Find pictures like a picture, by words, or by both.
+///
+/// Every hit has the cosine with the query and, where texts are asked for, the model's own sigmoid probability that picture and text
+/// belong together. Not for clinical use.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct SearchArgs {
+    /// The store's folder
+    #[arg(value_name = "STORE")]
+    pub store: PathBuf,
+    /// A picture that hits are to be like; may be given several times. What the store has of this very file is left out
+    #[arg(long, value_name = "FILE")]
+    pub image: Vec<PathBuf>,
+    /// A text that hits are to fit; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub text: Vec<String>,
+    /// A text that hits are not to fit
+    #[arg(long, value_name = "TEXT")]
+    pub without: Vec<String>,
+    /// The id of an item of the store that was liked
+    #[arg(long, value_name = "ID")]
+    pub like: Vec<String>,
+    /// The id of an item of the store that was not
+    #[arg(long, value_name = "ID")]
+    pub dislike: Vec<String>,
+    /// What all pictures together count
+    #[arg(long, value_name = "NUMBER", default_value_t = 1.0)]
+    pub image_weight: f64,
+    /// What all texts together count
+    #[arg(long, value_name = "NUMBER", default_value_t = 1.0)]
+    pub text_weight: f64,
+    /// How several pictures and texts become one order
+    #[arg(long, value_enum, default_value_t = FuseName::Sum)]
+    pub fuse: FuseName,
+    /// How many hits
+    #[arg(long, short, value_name = "N", default_value = "10")]
+    pub k: NonZeroUsize,
+    /// Search these items alone, for example 'modality = "CR" and view in ("PA", "AP")'
+    #[arg(long = "where", value_name = "FILTER")]
+    pub filter: Option<FilterText>,
+    /// Tell at most --per-group hits with the same value of this field, for example patient or study
+    #[arg(long, value_name = "FIELD")]
+    pub group_by: Option<String>,
+    /// How many hits of a group
+    #[arg(long, value_name = "N", default_value = "1", requires = "group_by")]
+    pub per_group: NonZeroUsize,
+    /// Leave out items that have the query's own value of this field, for example patient; may be given several times
+    #[arg(long, value_name = "FIELD")]
+    pub exclude_own: Vec<String>,
+    /// Leave out hits whose cosine with a better one is above this: nearly the same picture
+    #[arg(long, value_name = "COSINE")]
+    pub distinct: Option<f64>,
+    /// Leave out hits with a lower cosine
+    #[arg(long, value_name = "COSINE", allow_hyphen_values = true)]
+    pub min_cosine: Option<f64>,
+    /// Form of the hits [default: a table on a terminal, else jsonl]
+    #[arg(long, value_enum)]
+    pub format: Option<SearchFormat>,
+    /// Also write a page with the hits as the model sees them
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub pixels: PixelArgs,
+    #[command(flatten)]
+    pub dicom: DicomArgs,
+    #[command(flatten)]
+    pub text_args: TextArgs,
+}
+
+/// A filter, and how it was written.
+#[derive(Debug, Clone)]
+pub struct FilterText {
+    /// What it says.
+    pub filter: Filter,
+    text: String,
+}
+
+impl FromStr for FilterText {
+    type Err = medsiglip::Error;
+
+    fn from_str(text: &str) -> medsiglip::Result<Self> {
+        let (filter, text) = (text.parse()?, text.to_owned());
+        Ok(Self { filter, text })
+    }
+}
+
+impl SearchArgs {
+    /// How the filter was written; empty without one.
+    pub fn filter_text(&self) -> String {
+        self.filter
+            .as_ref()
+            .map_or_else(String::new, |filter| filter.text.clone())
+    }
+}
+
+/// How several pictures and texts become one order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FuseName {
+    /// By the weighted sum of their embeddings, each divided by its norm
+    Sum,
+    /// By the sum of reciprocal ranks (Cormack and others, 2009)
+    Rrf,
+}
+
+impl From<FuseName> for Fusion {
+    fn from(name: FuseName) -> Self {
+        match name {
+            FuseName::Sum => Self::Sum,
+            FuseName::Rrf => Self::ReciprocalRank,
+        }
+    }
+}
+
+/// Forms of hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SearchFormat {
+    /// For a person
+    Table,
+    /// One JSON object a hit
+    Jsonl,
+}

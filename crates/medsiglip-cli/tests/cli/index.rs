@@ -1,0 +1,335 @@
+//! `index` and `search` as processes: what is stored is found, what happens in between loses nothing, what is foreign is refused.
+
+use std::time::{Duration, Instant};
+
+use medsiglip::index::{LocalStore, Store};
+use serde_json::Value;
+
+use crate::folder::{Answer, Folder, answer, column};
+
+/// Runs a command line that has no spaces in its words.
+fn run(folder: &Folder, line: &str) -> Answer {
+    folder.run(&line.split_whitespace().collect::<Vec<_>>())
+}
+
+fn indexed(count: u32) -> Folder {
+    let folder = Folder::with_pictures(count);
+    run(&folder, "index add store scans").expect(0);
+    folder
+}
+
+fn store(folder: &Folder) -> LocalStore {
+    LocalStore::open(&folder.path("store")).unwrap()
+}
+
+/// Embeddings by `embed`, each divided by its norm, with their ids.
+fn embedded(folder: &Folder, what: &[&str]) -> Vec<(String, Vec<f64>)> {
+    let args = [&["embed", "--normalized"], what].concat();
+    let lines = folder.run(&args).expect(0).json();
+    let numbers = |line: &Value| serde_json::from_value(line["embedding"].clone()).unwrap();
+    lines
+        .iter()
+        .map(|line| (line["id"].as_str().unwrap().to_owned(), numbers(line)))
+        .collect()
+}
+
+fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[test]
+fn pictures_are_found_by_a_picture_and_by_words() {
+    let folder = indexed(12);
+    let pictures = embedded(&folder, &["scans"]);
+    let like = |query: &[f64]| {
+        let mut all: Vec<(f64, &str)> = pictures
+            .iter()
+            .map(|(id, own)| (cosine(own, query), id.as_str()))
+            .collect();
+        all.sort_by(|a, b| b.0.total_cmp(&a.0));
+        all
+    };
+    // The picture itself is left out.
+    let found = run(&folder, "search store --image scans/003.png --k 5")
+        .expect(0)
+        .json();
+    let expected = like(&pictures[3].1);
+    assert_eq!(expected[0].1, "scans/003.png");
+    for (place, (hit, (cosine, id))) in found.iter().zip(&expected[1..6]).enumerate() {
+        assert_eq!(
+            (hit["rank"].as_u64(), hit["id"].as_str()),
+            (Some(place as u64 + 1), Some(*id))
+        );
+        assert!((hit["cosine"].as_f64().unwrap() - cosine).abs() < 1e-5);
+        assert!(hit["probability"].is_null() && hit["metadata"].is_object());
+    }
+    assert_eq!(found.len(), 5);
+    // By words: with the probability that `classify` gives for the same pair.
+    let found = folder
+        .run(&["search", "store", "--text", "a scan", "--k", "3"])
+        .expect(0)
+        .json();
+    let text = embedded(&folder, &["--text", "a scan"]).remove(0).1;
+    assert_eq!(
+        column(&found, "id"),
+        like(&text)[..3]
+            .iter()
+            .map(|(_, id)| *id)
+            .collect::<Vec<_>>()
+    );
+    for hit in &found {
+        let id = hit["id"].as_str().unwrap();
+        let scored = folder
+            .run(&["classify", id, "--labels", "a scan,another"])
+            .expect(0)
+            .json();
+        let scores = scored[0]["scores"].as_array().unwrap();
+        let own = scores
+            .iter()
+            .find(|score| score["label"] == "a scan")
+            .unwrap();
+        let (a, b) = (
+            own["probability"].as_f64().unwrap(),
+            hit["probability"].as_f64().unwrap(),
+        );
+        assert!((a - b).abs() < 1e-5, "{own} {hit}");
+    }
+    // A table for a person says what it is not for.
+    let table = run(
+        &folder,
+        "search store --image scans/003.png --k 2 --format table",
+    )
+    .expect(0);
+    assert!(table.stdout.contains("not for clinical use"), "{table:?}");
+    // By likes alone no model is needed.
+    let found = run(
+        &folder,
+        "search store --like scans/003.png --k 1 --model owner/nowhere",
+    )
+    .expect(0)
+    .json();
+    assert_eq!(found[0]["id"].as_str(), Some(expected[1].1));
+}
+
+#[test]
+fn unchanged_files_are_skipped_changed_ones_embedded_and_gone_ones_pruned() {
+    let folder = indexed(4);
+    let again = run(&folder, "index add store scans").expect(0);
+    assert!(
+        again.stderr.contains("stored 0 pictures, 4 unchanged"),
+        "{again:?}"
+    );
+    folder.picture("scans/001.png", 77);
+    folder.picture("scans/004.png", 4);
+    std::fs::remove_file(folder.path("scans/002.png")).unwrap();
+    let changed = run(&folder, "index add store scans --prune").expect(0);
+    assert!(changed.stderr.contains("removed 1 picture"), "{changed:?}");
+    assert!(
+        changed.stderr.contains("stored 2 pictures, 2 unchanged"),
+        "{changed:?}"
+    );
+    let store = store(&folder);
+    let mut ids: Vec<String> = store
+        .contents()
+        .unwrap()
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
+    ids.sort();
+    assert_eq!(
+        ids,
+        [
+            "scans/000.png",
+            "scans/001.png",
+            "scans/003.png",
+            "scans/004.png"
+        ]
+    );
+    let expected = embedded(&folder, &["scans/001.png"]).remove(0).1;
+    let own = store.get("scans/001.png").unwrap().unwrap().embedding;
+    assert!(
+        own.iter()
+            .zip(expected)
+            .all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5)
+    );
+    drop(store);
+    run(&folder, "index compact store").expect(0);
+    let info = run(&folder, "index info store --verify").expect(0);
+    let info: Value = serde_json::from_str(&info.stdout).unwrap();
+    assert_eq!(
+        (info["items"].as_u64(), info["verified"].as_u64()),
+        (Some(4), Some(4))
+    );
+    // A picture that cannot be read is told, the others are stored.
+    folder.write("scans/005.png", "no picture");
+    let broken = run(&folder, "index add store scans").expect(1);
+    assert!(
+        broken.stderr.contains("scans/005.png") && broken.stderr.contains("1 failed"),
+        "{broken:?}"
+    );
+}
+
+#[test]
+fn metadata_filters_groups_and_excludes() {
+    let folder = indexed(9);
+    let mut csv = String::from("path,patient,age,view\n");
+    for i in 0..9 {
+        csv += &format!(
+            "{i:03}.png,p{},{},{}\n",
+            i / 3,
+            50 + i,
+            if i % 2 == 0 { "PA" } else { "" }
+        );
+    }
+    folder.write("fields.csv", csv);
+    let given = run(
+        &folder,
+        "index add store scans --metadata fields.csv --metadata-ids file-name",
+    )
+    .expect(0);
+    assert!(
+        given.stderr.contains("gave new fields to 9 pictures"),
+        "{given:?}"
+    );
+    let metadata = store(&folder)
+        .get("scans/004.png")
+        .unwrap()
+        .unwrap()
+        .metadata;
+    assert_eq!(
+        Value::Object(metadata),
+        serde_json::json!({"patient": "p1", "age": 54, "view": "PA"})
+    );
+    let ids = |args: &[&str]| {
+        let all = [&["search", "store", "--image", "scans/000.png"], args].concat();
+        let lines = folder.run(&all).expect(0).json();
+        let mut ids: Vec<String> = column(&lines, "id")
+            .iter()
+            .map(|id| id[6..9].to_owned())
+            .collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(
+        ids(&["--where", "age > 53 and view = 'PA'"]),
+        ["004", "006", "008"]
+    );
+    assert_eq!(
+        ids(&["--where", "view is null and patient in ('p0', 'p1')"]),
+        ["001", "003", "005"]
+    );
+    assert_eq!(
+        ids(&["--exclude-own", "patient"]),
+        ["003", "004", "005", "006", "007", "008"]
+    );
+    assert_eq!(ids(&["--group-by", "patient"]).len(), 3);
+    assert_eq!(ids(&["--group-by", "patient", "--per-group", "2"]).len(), 6);
+    let wrong = folder
+        .run(&["search", "store", "--text", "x", "--where", "age ~ 3"])
+        .expect(2);
+    assert!(wrong.stderr.contains("filter: expected"), "{wrong:?}");
+    let none = folder
+        .run(&["search", "store", "--text", "x", "--exclude-own", "patient"])
+        .expect(2);
+    assert!(none.stderr.contains("no such field"), "{none:?}");
+    let unused = run(&folder, "index add store scans --metadata fields.csv").expect(0);
+    assert!(
+        unused.stderr.contains("--metadata-ids file-name"),
+        "{unused:?}"
+    );
+}
+
+#[test]
+fn a_killed_run_loses_nothing_and_goes_on() {
+    let folder = Folder::with_pictures(150);
+    let args = ["index", "add", "store", "scans", "--batch-size", "1"];
+    let vectors = folder.path("store/vectors-0.bin");
+    for _ in 0..3 {
+        let before = vectors.metadata().map_or(0, |file| file.len());
+        let mut child = folder.command(&args).spawn().unwrap();
+        let patience = Instant::now() + Duration::from_secs(60);
+        while vectors.metadata().map_or(0, |file| file.len()) < before + 2000 {
+            assert!(Instant::now() < patience, "nothing was stored in time");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        assert_ne!(answer(child.wait_with_output().unwrap()).code, Some(0));
+        let store = store(&folder);
+        let count = store.len().unwrap();
+        assert!(count > 0 && store.verify().unwrap() == count);
+    }
+    let kept = store(&folder).len().unwrap();
+    let rest = folder.run(&args).expect(0);
+    assert!(
+        rest.stderr.contains(&format!("{kept} unchanged")),
+        "{rest:?}"
+    );
+    assert_eq!(store(&folder).verify().unwrap(), 150);
+    let expected = embedded(&folder, &["scans"]);
+    for (id, embedding) in expected {
+        let own = store(&folder).get(&id).unwrap().unwrap().embedding;
+        assert!(
+            own.iter()
+                .zip(embedding)
+                .all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5),
+            "{id}"
+        );
+    }
+}
+
+#[test]
+fn embeddings_made_before_are_imported() {
+    let folder = Folder::with_pictures(6);
+    run(&folder, "embed scans --output scans.parquet").expect(0);
+    run(&folder, "index import store scans.parquet --precision f16").expect(0);
+    let found = run(&folder, "search store --image scans/002.png --k 1")
+        .expect(0)
+        .json();
+    assert_eq!(found[0]["id"], "scans/002.png");
+    // Those of nobody knows what: found by likes, not by a model.
+    folder.write("other.csv", "id,e0,e1\na,1,0\nb,0.9,0.1\nc,0,1\n");
+    run(&folder, "index import foreign other.csv").expect(0);
+    let found = run(&folder, "search foreign --like a --k 2")
+        .expect(0)
+        .json();
+    assert_eq!(column(&found, "id"), ["b", "c"]);
+    let refused = run(&folder, "search foreign --text x").expect(2);
+    assert!(refused.stderr.contains("width"), "{refused:?}");
+    let refused = run(&folder, "index import store other.csv").expect(2);
+    assert!(refused.stderr.contains("width"), "{refused:?}");
+    let refused = run(&folder, "index add store scans --recipe eval-tf").expect(2);
+    assert!(refused.stderr.contains("got eval-tf"), "{refused:?}");
+    let refused = run(&folder, "search nowhere --text x").expect(2);
+    assert!(
+        refused.stderr.contains("medsiglip index add"),
+        "{refused:?}"
+    );
+    let refused = run(&folder, "search store").expect(2);
+    assert!(
+        refused.stderr.contains("a picture or a text"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn the_page_shows_hits_as_the_model_sees_them_and_no_person() {
+    let folder = indexed(5);
+    folder.write(
+        "fields.csv",
+        "path,patient,finding\nscans/001.png,SECRET,<b>nodule</b>\n",
+    );
+    run(&folder, "index add store scans --metadata fields.csv").expect(0);
+    run(
+        &folder,
+        "search store --image scans/000.png --html hits.html",
+    )
+    .expect(0);
+    let page = folder.text("hits.html");
+    assert_eq!(page.matches("data:image/png;base64,").count(), 5);
+    assert!(page.contains("Not for clinical use") && page.contains("nodule"));
+    assert!(
+        !page.contains("SECRET") && !page.contains("<b>nodule"),
+        "no person, no foreign markup"
+    );
+    assert!(!page.contains("http"), "nothing from any network");
+}

@@ -1,0 +1,563 @@
+//! [`LocalStore`]: a folder of a SQLite database, which says what there is, and a file of vectors, which is mapped into memory.
+//!
+//! Vectors are appended and brought to the disk before the transaction that names their places. A place is never used again
+//! until the store is compacted into another file. So whatever was reported as stored is there after a crash, nothing is there in
+//! half, and who reads meanwhile sees the state before.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use half::f16;
+use memmap2::Mmap;
+use rusqlite::types::{ToSqlOutput, Value as SqlValue};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
+use serde_json::{Map, Value};
+
+use super::scan::{self, Vectors};
+use super::{About, Digest, Filter, Hit, Item, Precision, Store, Stored};
+use crate::embedding::Embeddings;
+use crate::{Error, Result};
+
+const DATABASE: &str = "index.sqlite";
+/// Of the database: it is ours, and of this format ("msig").
+const APPLICATION: i64 = 0x6d73_6967;
+const FORMAT: i64 = 1;
+/// How long a writer waits for another one.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of an item's metadata as JSON.
+const MAX_METADATA: usize = 1 << 20;
+
+const SCHEMA: &str = "
+    CREATE TABLE store (
+        about TEXT NOT NULL,        -- JSON
+        generation INTEGER NOT NULL,-- of the file of vectors
+        next INTEGER NOT NULL       -- place of the next vector
+    ) STRICT;
+    CREATE TABLE items (
+        slot INTEGER PRIMARY KEY,   -- place of the vector
+        id TEXT NOT NULL UNIQUE,
+        content BLOB,               -- SHA-256 of the file
+        crc INTEGER NOT NULL,       -- CRC-32C of the vector's bytes
+        metadata TEXT NOT NULL      -- JSON
+    ) STRICT;
+";
+
+/// A store in a folder.
+pub struct LocalStore {
+    folder: PathBuf,
+    database: Connection,
+    about: About,
+}
+
+/// Where the vectors are.
+struct Place {
+    generation: i64,
+    next: usize,
+}
+
+impl LocalStore {
+    /// Whether there is a store in this folder.
+    pub fn is_at(folder: &Path) -> bool {
+        folder.join(DATABASE).is_file()
+    }
+
+    /// Makes an empty store.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where the folder holds something, or the width is 0; `IO_ERROR`.
+    pub fn create(folder: &Path, about: &About) -> Result<Self> {
+        about.check()?;
+        fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        let entries = fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))?;
+        if entries.count() > 0 {
+            return Err(Error::BadArgument(format!(
+                "the store's folder holds something else: {}",
+                folder.display()
+            )));
+        }
+        let path = folder.join(DATABASE);
+        let wrong = |e| failed(&path, e);
+        let mut database = Connection::open(&path).map_err(wrong)?;
+        prepare(&database).map_err(wrong)?;
+        let made = database.transaction().map_err(wrong)?;
+        made.execute_batch(SCHEMA).map_err(wrong)?;
+        made.pragma_update(None, "application_id", APPLICATION)
+            .map_err(wrong)?;
+        made.pragma_update(None, "user_version", FORMAT)
+            .map_err(wrong)?;
+        let text = serde_json::to_string(about).expect("plain fields");
+        made.execute("INSERT INTO store VALUES (?1, 0, 0)", [text])
+            .map_err(wrong)?;
+        made.commit().map_err(wrong)?;
+        Self::open(folder)
+    }
+
+    /// Opens a store.
+    ///
+    /// # Errors
+    /// `BAD_CONFIG` where it is none, or damaged; `UNSUPPORTED` for a newer format; `IO_ERROR`.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join(DATABASE);
+        fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?;
+        let wrong = |e| failed(&path, e);
+        let flags =
+            rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = Connection::open_with_flags(&path, flags).map_err(wrong)?;
+        prepare(&database).map_err(wrong)?;
+        let pragma =
+            |name: &str| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        if pragma("application_id").map_err(wrong)? != APPLICATION {
+            return Err(Error::BadConfig(format!(
+                "not a store of medsiglip: {}",
+                path.display()
+            )));
+        }
+        let format = pragma("user_version").map_err(wrong)?;
+        if format != FORMAT {
+            return Err(Error::Unsupported(format!(
+                "store: expected format {FORMAT}, got {format}; a newer version may read it: {}",
+                path.display()
+            )));
+        }
+        let text: String = database
+            .query_row("SELECT about FROM store", [], |row| row.get(0))
+            .map_err(wrong)?;
+        let about: About = serde_json::from_str(&text).map_err(|_| damaged(&path))?;
+        about.check().map_err(|_| damaged(&path))?;
+        let store = Self {
+            folder: folder.to_owned(),
+            database,
+            about,
+        };
+        store.map(&store.place()?)?;
+        Ok(store)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join(DATABASE)
+    }
+
+    fn wrong(&self) -> impl Fn(rusqlite::Error) -> Error + Copy + '_ {
+        |e| failed(&self.path(), e)
+    }
+
+    fn vectors_at(&self, generation: i64) -> PathBuf {
+        self.folder.join(format!("vectors-{generation}.bin"))
+    }
+
+    fn place(&self) -> Result<Place> {
+        let row = self
+            .database
+            .query_row("SELECT generation, next FROM store", [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            });
+        let (generation, next) = row.map_err(self.wrong())?;
+        let next = usize::try_from(next).map_err(|_| damaged(&self.path()))?;
+        Ok(Place { generation, next })
+    }
+
+    fn stride(&self) -> usize {
+        self.about.precision.stride(self.about.dim)
+    }
+
+    /// The file of vectors; `None` where there is no vector yet.
+    fn map(&self, place: &Place) -> Result<Option<Mmap>> {
+        if place.next == 0 {
+            return Ok(None);
+        }
+        let path = self.vectors_at(place.generation);
+        let io = |e| Error::io("read", &path, e);
+        let file = File::open(&path).map_err(io)?;
+        let needed = place.next.checked_mul(self.stride());
+        let length = file.metadata().map_err(io)?.len();
+        match needed {
+            Some(needed) if needed as u64 <= length => {
+                // SAFETY: who writes this file appends to it; it is never cut while a store names it.
+                let map = unsafe { memmap2::MmapOptions::new().len(needed).map(&file) };
+                map.map(Some).map_err(io)
+            }
+            _ => Err(Error::BadConfig(format!(
+                "the store is damaged: its vectors are cut off: {}",
+                path.display()
+            ))),
+        }
+    }
+
+    fn vectors<'a>(&self, bytes: &'a [u8]) -> Result<Vectors<'a>> {
+        let unaligned = |_| damaged(&self.path());
+        Ok(match self.about.precision {
+            Precision::F32 => Vectors::F32(bytemuck::try_cast_slice(bytes).map_err(unaligned)?),
+            Precision::F16 => Vectors::F16(bytemuck::try_cast_slice(bytes).map_err(unaligned)?),
+            Precision::I8 => Vectors::I8(bytes),
+        })
+    }
+
+    /// Which places are searched; `None` for all.
+    fn kept(&self, place: &Place, filter: Option<&Filter>) -> Result<Option<Vec<bool>>> {
+        let count = self.len()?;
+        if filter.is_none() && count == place.next {
+            return Ok(None);
+        }
+        let mut values = Vec::new();
+        let condition = filter.map_or("1".into(), |filter| filter.sql(&mut values));
+        let sql = format!("SELECT slot FROM items WHERE {condition}");
+        let mut query = self.database.prepare(&sql).map_err(self.wrong())?;
+        let values = values.iter().map(Parameter);
+        let slots = query
+            .query_map(rusqlite::params_from_iter(values), |row| {
+                row.get::<_, i64>(0)
+            })
+            .map_err(self.wrong())?;
+        let mut kept = vec![false; place.next];
+        for slot in slots {
+            let slot = usize::try_from(slot.map_err(self.wrong())?).ok();
+            let own = slot.and_then(|slot| kept.get_mut(slot));
+            *own.ok_or_else(|| damaged(&self.path()))? = true;
+        }
+        Ok(Some(kept))
+    }
+
+    /// What is known of the vector at a place, whose bytes are compared with their checksum.
+    fn hit(&self, slot: usize, map: &[u8]) -> Result<(String, Map<String, Value>)> {
+        let sql = "SELECT id, crc, metadata FROM items WHERE slot = ?1";
+        let mut query = self.database.prepare_cached(sql).map_err(self.wrong())?;
+        let row = query.query_row([slot as i64], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, String>(2)?,
+            ))
+        });
+        let (id, crc, metadata) = row.map_err(self.wrong())?;
+        let stride = self.stride();
+        self.check_crc(&map[slot * stride..(slot + 1) * stride], crc)?;
+        let metadata = serde_json::from_str(&metadata).map_err(|_| damaged(&self.path()))?;
+        Ok((id, metadata))
+    }
+
+    fn check_crc(&self, bytes: &[u8], crc: i64) -> Result<()> {
+        match i64::from(crc32c::crc32c(bytes)) == crc {
+            true => Ok(()),
+            false => Err(Error::BadConfig(format!(
+                "the store is damaged: a vector is not what was stored; make it again: {}",
+                self.folder.display()
+            ))),
+        }
+    }
+
+    /// Reads everything and compares it with its checksums; how many items there are.
+    ///
+    /// # Errors
+    /// `BAD_CONFIG` where something is damaged; `IO_ERROR`.
+    pub fn verify(&self) -> Result<usize> {
+        let wrong = self.wrong();
+        let sound: String = self
+            .database
+            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+            .map_err(wrong)?;
+        if sound != "ok" {
+            return Err(damaged(&self.path()));
+        }
+        let reading = self.database.unchecked_transaction().map_err(wrong)?;
+        let map = self.map(&self.place()?)?;
+        let mut query = self
+            .database
+            .prepare("SELECT slot, crc FROM items")
+            .map_err(wrong)?;
+        let rows = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+        let mut count = 0;
+        for row in rows.map_err(wrong)? {
+            let (slot, crc) = row.map_err(wrong)?;
+            let bytes = usize::try_from(slot).ok().and_then(|slot| {
+                let first = slot.checked_mul(self.stride())?;
+                map.as_ref()?.get(first..first.checked_add(self.stride())?)
+            });
+            self.check_crc(bytes.ok_or_else(|| damaged(&self.path()))?, crc)?;
+            count += 1;
+        }
+        drop(query);
+        reading.commit().map_err(wrong)?;
+        Ok(count)
+    }
+}
+
+impl Store for LocalStore {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
+    fn len(&self) -> Result<usize> {
+        let count = self
+            .database
+            .query_row("SELECT count(*) FROM items", [], |row| row.get::<_, i64>(0));
+        usize::try_from(count.map_err(self.wrong())?).map_err(|_| damaged(&self.path()))
+    }
+
+    fn put(&mut self, items: &[Item]) -> Result<()> {
+        let rows = self.about.rows(items)?;
+        let path = self.path();
+        let wrong = |e| failed(&path, e);
+        let (precision, stride) = (self.about.precision, self.stride());
+        let writing =
+            rusqlite::Transaction::new_unchecked(&self.database, TransactionBehavior::Immediate)
+                .map_err(wrong)?;
+        let place = self.place()?;
+        let mut bytes = Vec::with_capacity(items.len() * stride);
+        rows.iter()
+            .for_each(|row| precision.encode(row, &mut bytes));
+        append(
+            &self.vectors_at(place.generation),
+            (place.next * stride) as u64,
+            &bytes,
+        )?;
+        {
+            let mut gone = writing
+                .prepare_cached("DELETE FROM items WHERE id = ?1")
+                .map_err(wrong)?;
+            let mut new = writing
+                .prepare_cached("INSERT INTO items VALUES (?1, ?2, ?3, ?4, ?5)")
+                .map_err(wrong)?;
+            for (i, (item, bytes)) in items.iter().zip(bytes.chunks_exact(stride)).enumerate() {
+                let metadata = serde_json::to_string(&item.metadata).expect("a map of values");
+                if metadata.len() > MAX_METADATA {
+                    return Err(Error::Limit {
+                        what: "the size of an item's metadata in bytes",
+                        got: metadata.len() as u64,
+                        limit: MAX_METADATA as u64,
+                    });
+                }
+                gone.execute([&item.id]).map_err(wrong)?;
+                let (slot, crc) = ((place.next + i) as i64, i64::from(crc32c::crc32c(bytes)));
+                let content = item.content.as_ref().map(|digest| &digest[..]);
+                new.execute((slot, &item.id, content, crc, metadata))
+                    .map_err(wrong)?;
+            }
+            let next = (place.next + items.len()) as i64;
+            writing
+                .execute("UPDATE store SET next = ?1", [next])
+                .map_err(wrong)?;
+        }
+        writing.commit().map_err(wrong)
+    }
+
+    fn contents(&self) -> Result<Vec<(String, Option<Digest>)>> {
+        let wrong = self.wrong();
+        let mut query = self
+            .database
+            .prepare("SELECT id, content FROM items")
+            .map_err(wrong)?;
+        let rows = query
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(wrong)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(wrong)
+    }
+
+    fn remove(&mut self, ids: &[String]) -> Result<usize> {
+        let path = self.path();
+        let wrong = |e| failed(&path, e);
+        let writing =
+            rusqlite::Transaction::new_unchecked(&self.database, TransactionBehavior::Immediate)
+                .map_err(wrong)?;
+        let mut count = 0;
+        {
+            let mut gone = writing
+                .prepare_cached("DELETE FROM items WHERE id = ?1")
+                .map_err(wrong)?;
+            for id in ids {
+                count += gone.execute([id]).map_err(wrong)?;
+            }
+        }
+        writing.commit().map_err(wrong)?;
+        Ok(count)
+    }
+
+    fn get(&self, id: &str) -> Result<Option<Stored>> {
+        let wrong = self.wrong();
+        let reading = self.database.unchecked_transaction().map_err(wrong)?;
+        let slot = self
+            .database
+            .query_row("SELECT slot FROM items WHERE id = ?1", [id], |row| {
+                row.get::<_, i64>(0)
+            })
+            .optional()
+            .map_err(wrong)?;
+        let Some(slot) = slot else {
+            return Ok(None);
+        };
+        let place = self.place()?;
+        let slot = usize::try_from(slot).ok().filter(|slot| *slot < place.next);
+        let (Some(slot), Some(map)) = (slot, self.map(&place)?) else {
+            return Err(damaged(&self.path()));
+        };
+        let (id, metadata) = self.hit(slot, &map)?;
+        let embedding = self.vectors(&map)?.row(slot, self.about.dim);
+        reading.commit().map_err(wrong)?;
+        Ok(Some(Stored {
+            id,
+            embedding: embedding.into_iter().map(|x| x as f32).collect(),
+            metadata,
+        }))
+    }
+
+    fn search(
+        &self,
+        queries: &Embeddings,
+        k: usize,
+        filter: Option<&Filter>,
+    ) -> Result<Vec<Vec<Hit>>> {
+        self.about.check_queries(queries)?;
+        let wrong = self.wrong();
+        // What is written meanwhile is not seen.
+        let reading = self.database.unchecked_transaction().map_err(wrong)?;
+        let place = self.place()?;
+        let Some(map) = self.map(&place)? else {
+            return Ok(vec![Vec::new(); queries.len()]);
+        };
+        let kept = self.kept(&place, filter)?;
+        let queries = queries.clone().normalized();
+        let vectors = self.vectors(&map)?;
+        let found = scan::top_k(vectors, self.about.dim, queries.data(), k, kept.as_deref());
+        let hit = |scored: &scan::Scored| {
+            let (id, metadata) = self.hit(scored.row, &map)?;
+            Ok(Hit {
+                id,
+                cosine: scored.score,
+                metadata,
+            })
+        };
+        let hits = found.iter().map(|found| found.iter().map(hit).collect());
+        let hits = hits.collect::<Result<_>>()?;
+        reading.commit().map_err(wrong)?;
+        Ok(hits)
+    }
+
+    fn compact(&mut self) -> Result<()> {
+        let path = self.path();
+        let wrong = |e| failed(&path, e);
+        let writing =
+            rusqlite::Transaction::new_unchecked(&self.database, TransactionBehavior::Immediate)
+                .map_err(wrong)?;
+        let (place, stride) = (self.place()?, self.stride());
+        let new = self.vectors_at(place.generation + 1);
+        let map = self.map(&place)?;
+        let slots: Vec<i64> = {
+            let mut query = writing
+                .prepare("SELECT slot FROM items ORDER BY slot")
+                .map_err(wrong)?;
+            let rows = query.query_map([], |row| row.get(0)).map_err(wrong)?;
+            rows.collect::<rusqlite::Result<_>>().map_err(wrong)?
+        };
+        let io = |e| Error::io("write", &new, e);
+        let mut file = std::io::BufWriter::with_capacity(1 << 20, File::create(&new).map_err(io)?);
+        {
+            // In rising order, so that the new place is not beyond the old one, and is free.
+            let sql = "UPDATE items SET slot = ?1 WHERE slot = ?2";
+            let mut moved = writing.prepare(sql).map_err(wrong)?;
+            for (to, from) in slots.iter().enumerate() {
+                let first = usize::try_from(*from)
+                    .ok()
+                    .and_then(|from| from.checked_mul(stride));
+                let bytes = first.and_then(|first| map.as_ref()?.get(first..first + stride));
+                file.write_all(bytes.ok_or_else(|| damaged(&path))?)
+                    .map_err(io)?;
+                moved.execute([to as i64, *from]).map_err(wrong)?;
+            }
+        }
+        let file = file.into_inner().map_err(|e| io(e.into_error()))?;
+        file.sync_all().map_err(io)?;
+        let state = [place.generation + 1, slots.len() as i64];
+        writing
+            .execute("UPDATE store SET generation = ?1, next = ?2", state)
+            .map_err(wrong)?;
+        writing.commit().map_err(wrong)?;
+        drop(map);
+        // Who has it open keeps it; where it cannot be deleted, it is only too much.
+        let _ = fs::remove_file(self.vectors_at(place.generation));
+        self.database.execute_batch("VACUUM").map_err(wrong)
+    }
+}
+
+/// Writes `bytes` from `start` on, where nothing that counts is, and brings them to the disk.
+fn append(path: &Path, start: u64, bytes: &[u8]) -> Result<()> {
+    let io = |e| Error::io("write", path, e);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(io)?;
+    file.seek(SeekFrom::Start(start)).map_err(io)?;
+    file.write_all(bytes).map_err(io)?;
+    file.sync_data().map_err(io)
+}
+
+fn prepare(database: &Connection) -> rusqlite::Result<()> {
+    database.busy_timeout(PATIENCE)?;
+    // A rollback journal, so that a store on a read-only disk can be searched; every commit is on the disk.
+    database.pragma_update(None, "synchronous", "FULL")?;
+    database.pragma_update(None, "trusted_schema", false)
+}
+
+fn damaged(path: &Path) -> Error {
+    Error::BadConfig(format!("the store is damaged: {}", path.display()))
+}
+
+fn failed(path: &Path, error: rusqlite::Error) -> Error {
+    let code = error.sqlite_error_code();
+    match code {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(path),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::BadArgument(format!(
+            "another process is writing to the store; try again when it is done: {}",
+            path.display()
+        )),
+        Some(_) => Error::io("use", path, std::io::Error::other(error)),
+        // Columns that are not what we wrote.
+        None => damaged(path),
+    }
+}
+
+/// A value of a filter.
+struct Parameter<'a>(&'a Value);
+
+impl rusqlite::ToSql for Parameter<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            Value::String(text) => ToSqlOutput::from(text.as_str()),
+            Value::Bool(value) => ToSqlOutput::from(*value),
+            Value::Number(number) => match number.as_i64() {
+                Some(number) => ToSqlOutput::from(number),
+                None => ToSqlOutput::from(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            _ => ToSqlOutput::Owned(SqlValue::Null),
+        })
+    }
+}
+
+impl Precision {
+    /// Bytes of a vector.
+    fn stride(self, dim: usize) -> usize {
+        match self {
+            Self::F32 => 4 * dim,
+            Self::F16 => 2 * dim,
+            Self::I8 => scan::i8_stride(dim),
+        }
+    }
+
+    fn encode(self, row: &[f32], into: &mut Vec<u8>) {
+        match self {
+            Self::F32 => into.extend(row.iter().flat_map(|x| x.to_le_bytes())),
+            Self::F16 => into.extend(row.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes())),
+            Self::I8 => {
+                let most = row
+                    .iter()
+                    .fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
+                let scale = most / 127.0;
+                into.extend(scale.to_le_bytes());
+                into.extend(row.iter().map(|x| (x / scale).round() as i8 as u8));
+                into.resize(into.len() + row.len().next_multiple_of(4) - row.len(), 0);
+            }
+        }
+    }
+}
