@@ -102,7 +102,8 @@ fn add(args: &IndexAddArgs) -> Result<Exit> {
     };
     encoding.run(&new, &batches, |items, outcomes| {
         let failed = adding.batch(items, outcomes)?;
-        Ok::<_, Failure>(!batches::is_stopped() && !(failed && args.batch.fail_fast))
+        let is_over = batches::is_stopped() || (failed && args.batch.fail_fast);
+        Ok::<_, Failure>(!is_over)
     })?;
     adding.progress.finish();
     let done = adding.stored + adding.failed;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::index::{check_model, digest, of_dicom, open, print};
 use crate::args::{SearchArgs, SearchFormat};
-use crate::batches::{Encoding, Outcome};
+use crate::batches::{self, Encoding, Outcome};
 use crate::inputs::{Item, Source};
 use crate::messages::{Exit, Failure, Result};
 use crate::output::{HitsPage, NOT_CLINICAL};
@@ -117,7 +117,8 @@ impl Asking<'_> {
             .map(|path| Item::Image(Source::from(path.clone())))
             .collect();
         let mut outcomes: Vec<Outcome> = Vec::new();
-        encoding.run(&items, &[0..items.len()], |_, more| {
+        let batches = batches::split(&items, items.len());
+        encoding.run(&items, &batches, |_, more| {
             outcomes.extend(more);
             Ok::<_, Failure>(true)
         })?;

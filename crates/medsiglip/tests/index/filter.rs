@@ -170,7 +170,8 @@ proptest! {
                 .into_iter().map(|hit| hit.id).collect();
             let mut expected: Vec<String> = items.iter().filter(|item| filter.matches(&item.metadata))
                 .map(|item| item.id.clone()).collect();
-            (found.sort(), expected.sort()).1;
+            found.sort();
+            expected.sort();
             prop_assert_eq!(found, expected, "{}", condition);
         }
     }

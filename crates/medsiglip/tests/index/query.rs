@@ -177,7 +177,7 @@ fn groups_likeness_and_exclusions_leave_room_for_others() {
         } else {
             number + 1
         };
-        let is_twin = number % 3 != 0 && kept.contains(&format!("{twin:02}"));
+        let is_twin = !number.is_multiple_of(3) && kept.contains(&format!("{twin:02}"));
         if !is_twin {
             kept.push(id.clone());
         }
