@@ -1,4 +1,5 @@
 //! Retrieval: exact search beside a plain loop, stores that survive what happens to them, filters, and what queries are made of.
+#![cfg(feature = "index")]
 
 mod filter;
 mod query;
