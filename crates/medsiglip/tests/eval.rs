@@ -138,6 +138,36 @@ fn first(task: &TaskReport, encoder: &str) -> f64 {
 }
 
 #[test]
+fn embeddings_are_measured_where_their_pictures_are_not() {
+    let lab = Lab::new();
+    let (here, predictions, _) = lab.run(KINDS).unwrap();
+    for number in 0..60 {
+        fs::remove_file(lab.path(&format!("{number:02}.bmp"))).unwrap();
+    }
+    assert!(
+        lab.run(KINDS)
+            .unwrap_err()
+            .to_string()
+            .contains("max_skipped")
+    );
+    let config = format!("{CONFIG}{KINDS}").replace("stratify", "pictures = false\nstratify");
+    let (gone, same, _) = lab.run_all(&config).unwrap();
+    assert_eq!((gone.tasks, same), (here.tasks, predictions));
+    let searched = config.replace("search = false", "search = true");
+    let (_, _, warnings) = lab.run_all(&searched).unwrap();
+    assert!(
+        warnings.iter().any(|w| w.contains("cannot be found")),
+        "{warnings:?}"
+    );
+    let model = "[[encoder]]\nname = \"m\"\nmodel = \"medsiglip-mini\"\n";
+    let wrong = lab.run_all(&format!("{config}{model}")).unwrap_err();
+    assert!(
+        wrong.to_string().contains("a model needs pictures"),
+        "{wrong}"
+    );
+}
+
+#[test]
 fn a_good_encoder_is_told_from_noise_on_the_same_pictures() {
     let lab = Lab::new();
     let (report, predictions, _) = lab.run(KINDS).unwrap();

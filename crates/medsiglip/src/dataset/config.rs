@@ -47,6 +47,10 @@ pub struct SourceConfig {
     /// field of a group.
     #[serde(default)]
     pub image_bytes: Option<String>,
+    /// `false` where the pictures are not here and embeddings of them are evaluated: the column of picture paths then need be
+    /// no more than ids.
+    #[serde(default = "yes")]
+    pub pictures: bool,
     /// Caption columns; in JSONL and Parquet a cell may be a list. Of shards: keys of the `.json` members beside the
     /// `.txt` members, by default `caption` and `captions`.
     #[serde(default)]
@@ -107,6 +111,10 @@ impl Shards {
     }
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn one() -> f64 {
     1.0
 }
@@ -138,6 +146,8 @@ impl SourceConfig {
             "expected image or image_bytes, not both"
         } else if self.manifest.is_none() && (self.image.is_some() || self.image_bytes.is_some()) {
             "image and image_bytes are columns of a manifest"
+        } else if !self.pictures && (self.manifest.is_none() || self.image_bytes.is_some()) {
+            "pictures = false: expected a manifest with paths or ids"
         } else if self.adapter.is_some() && (self.folder.is_none() || self.names_columns()) {
             "adapter: expected a folder, and none of group, id and captions"
         } else if self.adapter.is_none() && self.label_files.is_some() {

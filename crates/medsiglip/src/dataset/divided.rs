@@ -104,6 +104,12 @@ impl Divided {
             let joined = leaks.joined(number, policy);
             let divided = split(source, config.shares(), seed, &joined)?;
             warnings.extend(source.warnings.iter().cloned());
+            if config.search && !source.config.pictures {
+                warnings.push(format!(
+                    "source {}: without its pictures, copies of them on several sides cannot be found",
+                    source.config.name
+                ));
+            }
             warnings.extend(source.skipped.warning(&source.config.name));
             warnings.extend(split_warnings(source, &divided));
             sides.push(divided);

@@ -94,6 +94,7 @@ pub fn find_leaks(pictures: &Pictures) -> Result<LeakReport> {
     let (sources, options) = (pictures.sources(), pictures.options());
     let places: Vec<(usize, usize)> = (0..)
         .zip(sources)
+        .filter(|(_, source)| source.config.pictures)
         .flat_map(|(number, source)| (0..source.examples.len()).map(move |place| (number, place)))
         .collect();
     let shrink = Shrink::new()?;

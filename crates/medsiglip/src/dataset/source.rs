@@ -136,8 +136,10 @@ impl Found {
                 Some("text with a NUL byte")
             } else if has_texts && captions.first(&example).is_none() {
                 Some("no caption, and no template that fits")
-            } else {
+            } else if config.pictures {
                 missing(&example.picture)
+            } else {
+                None
             };
             match wrong {
                 Some(wrong) => self.skipped.add(&example.place, wrong),

@@ -257,6 +257,15 @@ impl EvalConfig {
         once("encoder", self.encoders.iter().map(|e| &e.name))?;
         once("source", self.sources.iter().map(|s| &s.name))?;
         once("task", self.tasks.iter().map(|t| &t.name))?;
+        let without = self.sources.iter().find(|source| !source.pictures);
+        if let Some(source) = without
+            && let Some(encoder) = self.encoders.iter().find(|encoder| encoder.model.is_some())
+        {
+            return Err(bad(&format!(
+                "encoder {}: a model needs pictures, and source {} has none (pictures = false)",
+                encoder.name, source.name
+            )));
+        }
         let known = |name: &String| self.sources.iter().any(|s| s.name == *name);
         for encoder in &self.encoders {
             let named = |what: &str| bad(&format!("encoder {}: {what}", encoder.name));

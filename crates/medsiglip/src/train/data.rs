@@ -6,11 +6,11 @@ use std::path::Path;
 use super::config::{Positives, TrainConfig};
 use super::step::Pairs;
 use super::truth::Truth;
-use crate::Result;
 use crate::dataset::{Batch, Divided, Loader, LoaderOptions, Mixture, Pool, Side, Source};
 use crate::image::DecodeOptions;
 use crate::preprocess::Preprocessor;
 use crate::tokenizer::{Canonicalizer, Tokenizer};
+use crate::{Error, Result};
 
 /// The data of a run.
 pub struct Data {
@@ -38,6 +38,12 @@ impl Data {
     /// `BAD_CONFIG` where the mixture is impossible or a source has no texts; as of [`Divided::open`].
     pub fn open(config: &TrainConfig, base: &Path, options: &DecodeOptions) -> Result<Self> {
         let mut sources = config.sources.clone();
+        if let Some(source) = sources.iter().find(|source| !source.pictures) {
+            return Err(Error::BadConfig(format!(
+                "source {}: pictures = false is for evaluations; training needs them",
+                source.name
+            )));
+        }
         if let Some(head) = &config.head {
             let columns = head.label.iter().chain(&head.columns);
             for source in &mut sources {
