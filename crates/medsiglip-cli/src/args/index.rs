@@ -4,11 +4,15 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use medsiglip::embedding::IdMatch;
 use medsiglip::index::{Filter, Fusion, Precision};
+use medsiglip::zero_shot::PromptSet;
 
-use super::{BatchArgs, DicomArgs, EXIT_CODES, Ids, ModelArgs, PixelArgs, TextArgs, TileArgs};
+use super::{
+    BatchArgs, DicomArgs, EXIT_CODES, Ids, InspectFormat, ModelArgs, PixelArgs, TextArgs, TileArgs,
+};
 
 /// Make and keep a store of embeddings, for `search`.
 ///
@@ -27,6 +31,7 @@ pub struct IndexArgs {
 pub enum IndexCommand {
     Add(Box<IndexAddArgs>),
     Import(IndexImportArgs),
+    Eval(Box<IndexEvalArgs>),
     Info(IndexInfoArgs),
     Compact(IndexCompactArgs),
 }
@@ -47,8 +52,8 @@ pub struct IndexAddArgs {
     #[arg(long)]
     pub prune: bool,
     /// How vectors of a new store are kept
-    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
-    pub precision: PrecisionName,
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = PrecisionName::F32)]
+    pub vectors: PrecisionName,
     #[command(flatten)]
     pub metadata: MetadataArgs,
     #[command(flatten)]
@@ -75,8 +80,8 @@ pub struct IndexImportArgs {
     #[arg(value_name = "EMBEDDINGS")]
     pub embeddings: PathBuf,
     /// How vectors of a new store are kept
-    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
-    pub precision: PrecisionName,
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = PrecisionName::F32)]
+    pub vectors: PrecisionName,
     #[command(flatten)]
     pub metadata: MetadataArgs,
 }
@@ -101,6 +106,60 @@ impl MetadataArgs {
     pub fn ids(&self) -> IdMatch {
         self.metadata_ids.matching()
     }
+}
+
+/// Measure how well items are found, with intervals.
+///
+/// By pictures: every item that has a class asks for the others of its class. By words, with --task or --prompts: every class is asked
+/// for by its prompts. By captions, with --captions: every picture asks for its caption, every caption for its pictures. Beside
+/// precisions stands what chance gives. Not for clinical use.
+#[derive(Debug, Args)]
+pub struct IndexEvalArgs {
+    /// The store's folder
+    #[arg(value_name = "STORE")]
+    pub store: PathBuf,
+    /// The field with the classes
+    #[arg(long, value_name = "FIELD", required_unless_present = "captions")]
+    pub label: Option<String>,
+    /// The field whose equals are no hits of one another, for example patient; whole groups are drawn for the intervals
+    #[arg(long, value_name = "FIELD")]
+    pub group: Option<String>,
+    /// A published prompt set, whose classes are values of the field
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(PromptSet::task_names()), conflicts_with = "prompts", requires = "label")]
+    pub task: Option<String>,
+    /// A file of classes and their prompts, as for `classify`
+    #[arg(long, value_name = "FILE", requires = "label")]
+    pub prompts: Option<PathBuf>,
+    /// The field with each picture's caption
+    #[arg(long, value_name = "FIELD")]
+    pub captions: Option<String>,
+    /// Measure among these items alone
+    #[arg(long = "where", value_name = "FILTER")]
+    pub filter: Option<FilterText>,
+    /// Numbers of hits to look at; comma-separated
+    #[arg(
+        long,
+        short,
+        value_name = "N",
+        value_delimiter = ',',
+        default_value = "1,5,10"
+    )]
+    pub k: Vec<NonZeroUsize>,
+    /// At most so many items ask, drawn evenly
+    #[arg(long, value_name = "N", default_value = "2000")]
+    pub queries: NonZeroUsize,
+    /// Bootstrap samples
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub replicates: NonZeroUsize,
+    /// A table, or JSON
+    #[arg(long, value_enum, default_value_t = InspectFormat::Text)]
+    pub format: InspectFormat,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub pixels: PixelArgs,
+    #[command(flatten)]
+    pub text_args: TextArgs,
 }
 
 /// Tell what a store holds.

@@ -28,8 +28,8 @@ use crate::progress;
 pub use dicom::{DicomArgs, DisplayArgs};
 #[cfg(feature = "evaluate")]
 pub use index::{
-    IndexAddArgs, IndexArgs, IndexCommand, IndexCompactArgs, IndexImportArgs, IndexInfoArgs,
-    MetadataArgs, SearchArgs, SearchFormat,
+    IndexAddArgs, IndexArgs, IndexCommand, IndexCompactArgs, IndexEvalArgs, IndexImportArgs,
+    IndexInfoArgs, MetadataArgs, SearchArgs, SearchFormat,
 };
 #[cfg(feature = "evaluate")]
 pub use probe::{Ids, ProbeArgs, ProbeCommand, ProbeEvalArgs, ProbeFitArgs, ProbePredictArgs};

@@ -31,6 +31,7 @@ pub fn run(args: &IndexArgs) -> Result<Exit> {
     match &args.command {
         IndexCommand::Add(args) => add(args),
         IndexCommand::Import(args) => import(args),
+        IndexCommand::Eval(args) => super::index_eval::run(args),
         IndexCommand::Info(args) => info(args),
         IndexCommand::Compact(args) => compact(args),
     }
@@ -73,7 +74,7 @@ fn add(args: &IndexAddArgs) -> Result<Exit> {
     let model = run::load(&inputs, &args.model, &args.pixels, &args.text_args)?;
     let made = model.provenance(false)?;
     let dim = model.config().vision.hidden_size;
-    let mut store = open_for(&args.store, args.precision.into(), dim, Some(&made))?;
+    let mut store = open_for(&args.store, args.vectors.into(), dim, Some(&made))?;
     batches::stop_on_ctrl_c();
     let known: HashMap<String, Option<Digest>> = store.contents()?.into_iter().collect();
     let digests = digests(&inputs, args.model.decode_threads());
@@ -412,7 +413,7 @@ fn import(args: &IndexImportArgs) -> Result<Exit> {
     let embeddings = table.embeddings();
     let mut store = open_for(
         &args.store,
-        args.precision.into(),
+        args.vectors.into(),
         embeddings.dim(),
         table.provenance(),
     )?;

@@ -19,6 +19,8 @@ pub mod probe;
 #[cfg(feature = "evaluate")]
 pub mod index;
 #[cfg(feature = "evaluate")]
+mod index_eval;
+#[cfg(feature = "evaluate")]
 pub mod search;
 #[cfg(all(feature = "train", feature = "evaluate"))]
 mod curves;

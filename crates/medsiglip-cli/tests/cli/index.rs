@@ -281,7 +281,7 @@ fn a_killed_run_loses_nothing_and_goes_on() {
 fn embeddings_made_before_are_imported() {
     let folder = Folder::with_pictures(6);
     run(&folder, "embed scans --output scans.parquet").expect(0);
-    run(&folder, "index import store scans.parquet --precision f16").expect(0);
+    run(&folder, "index import store scans.parquet --vectors f16").expect(0);
     let found = run(&folder, "search store --image scans/002.png --k 1")
         .expect(0)
         .json();
@@ -332,4 +332,64 @@ fn the_page_shows_hits_as_the_model_sees_them_and_no_person() {
         "no person, no foreign markup"
     );
     assert!(!page.contains("http"), "nothing from any network");
+}
+
+#[test]
+fn how_well_items_are_found_is_measured() {
+    let folder = indexed(12);
+    let mut csv = String::from("path,kind,patient,caption\n");
+    for i in 0..12 {
+        let kind = if i < 6 { "early" } else { "late" };
+        csv += &format!("scans/{i:03}.png,{kind},p{},a {kind} scan\n", i / 2);
+    }
+    folder.write("fields.csv", csv);
+    run(&folder, "index add store scans --metadata fields.csv").expect(0);
+    folder.write(
+        "prompts.json",
+        r#"{"early": ["an early scan"], "late": ["a late scan"], "none": ["no scan"]}"#,
+    );
+    let line = "index eval store --label kind --group patient --prompts prompts.json --captions caption --k 1,3 --replicates 100";
+    let answer = run(&folder, &format!("{line} --format json")).expect(0);
+    assert!(
+        answer.stderr.contains("no item is of the class none"),
+        "{answer:?}"
+    );
+    let found: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let parts = found["parts"].as_array().unwrap();
+    let asked: Vec<&str> = parts
+        .iter()
+        .map(|part| part["asked"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "pictures by 12 pictures",
+        "early by words, 6 of 12",
+        "late by words, 6 of 12",
+        "2 captions by 12 pictures",
+        "12 pictures by 2 captions",
+    ];
+    assert_eq!(asked, expected);
+    // Six of a kind, two of a patient: of ten others four are right.
+    let chance = parts[0]["measures"]["chance"]["value"].as_f64().unwrap();
+    assert!((chance - 0.4).abs() < 1e-12);
+    // The first by hand.
+    let pictures = embedded(&folder, &["scans"]);
+    let first = |query: usize| {
+        let others = (0..12).filter(|other| other / 2 != query / 2);
+        let near = |a: &usize| cosine(&pictures[query].1, &pictures[*a].1);
+        others.max_by(|a, b| near(a).total_cmp(&near(b))).unwrap()
+    };
+    let right = (0..12)
+        .filter(|query| (first(*query) < 6) == (*query < 6))
+        .count();
+    let own = parts[0]["measures"]["precision@1"]["value"]
+        .as_f64()
+        .unwrap();
+    assert!((own - right as f64 / 12.0).abs() < 1e-12, "{own} {right}");
+    let told = run(&folder, line).expect(0).stdout;
+    assert!(
+        told.contains("95 % interval") && told.contains("not for clinical use"),
+        "{told}"
+    );
+    let none = run(&folder, "index eval store --label nothing").expect(2);
+    assert!(none.stderr.contains("at least two classes"), "{none:?}");
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Result};
 
-/// Letters of a filter.
+/// Bytes of a filter: SQLite takes the parameters of one that is so long.
 const MAX_LETTERS: usize = 1 << 16;
 /// Parentheses and `not`s within each other.
 const MAX_DEPTH: usize = 100;
@@ -174,17 +174,22 @@ fn join(
     sql: &mut String,
     values: &mut Vec<Value>,
 ) -> std::fmt::Result {
-    if all.is_empty() {
-        return write!(sql, "{of_none}");
-    }
-    for (place, one) in all.iter().enumerate() {
-        write!(sql, "{}", if place == 0 { "(" } else { " " })?;
-        if place > 0 {
-            write!(sql, "{by} ")?;
+    match all {
+        [] => write!(sql, "{of_none}"),
+        [one] => {
+            one.write_sql(sql, values);
+            Ok(())
         }
-        one.write_sql(sql, values);
+        // In halves: SQLite takes expressions of some depth, and a chain is as deep as it is long.
+        _ => {
+            let (first, second) = all.split_at(all.len() / 2);
+            sql.push('(');
+            join(first, (by, of_none), sql, values)?;
+            write!(sql, " {by} ")?;
+            join(second, (by, of_none), sql, values)?;
+            write!(sql, ")")
+        }
     }
-    write!(sql, ")")
 }
 
 /// The place of a field in JSON, as SQLite has it.

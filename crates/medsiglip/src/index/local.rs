@@ -4,6 +4,7 @@
 //! until the store is compacted into another file. So whatever was reported as stored is there after a crash, nothing is there in
 //! half, and who reads meanwhile sees the state before.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use memmap2::Mmap;
 use rusqlite::types::{ToSqlOutput, Value as SqlValue};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 use serde_json::{Map, Value};
+use tempfile::NamedTempFile;
 
 use super::scan::{self, Vectors};
 use super::{About, Digest, Filter, Hit, Item, Precision, Store, Stored};
@@ -21,6 +23,8 @@ use crate::embedding::Embeddings;
 use crate::{Error, Result};
 
 const DATABASE: &str = "index.sqlite";
+/// How the name of a database begins that is not whole yet.
+const UNFINISHED: &str = ".new-";
 /// Of the database: it is ours, and of this format ("msig").
 const APPLICATION: i64 = 0x6d73_6967;
 const FORMAT: i64 = 1;
@@ -71,15 +75,18 @@ impl LocalStore {
         about.check()?;
         fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
         let entries = fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))?;
-        if entries.count() > 0 {
+        // What a process left that was killed here is in nobody's way.
+        let is_other = |name: &OsStr| !name.to_string_lossy().starts_with(UNFINISHED);
+        if entries.flatten().any(|entry| is_other(&entry.file_name())) {
             return Err(Error::BadArgument(format!(
                 "the store's folder holds something else: {}",
                 folder.display()
             )));
         }
-        let path = folder.join(DATABASE);
-        let wrong = |e| failed(&path, e);
-        let mut database = Connection::open(&path).map_err(wrong)?;
+        let io = |e| Error::io("create", folder, e);
+        let new = NamedTempFile::with_prefix_in(UNFINISHED, folder).map_err(io)?;
+        let wrong = |e| failed(new.path(), e);
+        let mut database = Connection::open(new.path()).map_err(wrong)?;
         prepare(&database).map_err(wrong)?;
         let made = database.transaction().map_err(wrong)?;
         made.execute_batch(SCHEMA).map_err(wrong)?;
@@ -91,6 +98,10 @@ impl LocalStore {
         made.execute("INSERT INTO store VALUES (?1, 0, 0)", [text])
             .map_err(wrong)?;
         made.commit().map_err(wrong)?;
+        database.close().map_err(|(_, e)| wrong(e))?;
+        // It has its name when it is whole; another process may have been faster.
+        new.persist_noclobber(folder.join(DATABASE))
+            .map_err(|e| io(e.error))?;
         Self::open(folder)
     }
 
@@ -296,6 +307,9 @@ impl Store for LocalStore {
     }
 
     fn put(&mut self, items: &[Item]) -> Result<()> {
+        if items.is_empty() {
+            return Ok(());
+        }
         let rows = self.about.rows(items)?;
         let path = self.path();
         let wrong = |e| failed(&path, e);

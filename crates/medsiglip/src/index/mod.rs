@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+pub mod evaluate;
 mod filter;
 mod local;
 mod query;

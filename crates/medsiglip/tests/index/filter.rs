@@ -94,6 +94,53 @@ fn what_is_no_filter_is_refused_with_its_place() {
     assert_eq!(long.parse::<Filter>().unwrap_err().code(), "LIMIT_EXCEEDED");
 }
 
+#[test]
+fn a_long_filter_is_no_trouble_to_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let mut store = LocalStore::create(&path, &about(2, Precision::F32)).unwrap();
+    let item = |age: i64| Item {
+        id: age.to_string(),
+        content: None,
+        embedding: vec![1.0, 1.0],
+        metadata: map(json!({"a": age})),
+    };
+    store.put(&[item(8998), item(8999)]).unwrap();
+    let query = Embeddings::new(2, vec![1.0, 0.0]).unwrap();
+    for (joined, expected) in [
+        (
+            (1..5000)
+                .map(|n| format!("a={}", n * 2))
+                .collect::<Vec<_>>()
+                .join(" or "),
+            "8998",
+        ),
+        (
+            format!(
+                "a in ({})",
+                (1..9000)
+                    .map(|n| n.to_string())
+                    .collect::<Vec<_>>()
+                    .join(",")
+            ),
+            "8998",
+        ),
+        (
+            (0..5000)
+                .map(|n| format!("a!={}", n % 10))
+                .collect::<Vec<_>>()
+                .join(" and "),
+            "8998",
+        ),
+    ] {
+        let found = store
+            .search(&query, 1, Some(&filter(&joined)))
+            .unwrap()
+            .remove(0);
+        assert_eq!(found[0].id, expected);
+    }
+}
+
 /// A value for a field, or none.
 fn value() -> impl Strategy<Value = Option<Value>> {
     prop_oneof![

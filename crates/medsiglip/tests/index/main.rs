@@ -1,6 +1,7 @@
 //! Retrieval: exact search beside a plain loop, stores that survive what happens to them, filters, and what queries are made of.
 #![cfg(feature = "index")]
 
+mod evaluate;
 mod filter;
 mod query;
 mod scan;
