@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use medsiglip::Model;
 use medsiglip::embedding::Embeddings;
 use medsiglip::index::evaluate::{Collection, Measured, by_pairs};
@@ -289,7 +289,7 @@ impl<'a> Asking<'a> {
 fn table(parts: &[Part]) -> Result<String> {
     let mut table = Table::new();
     table
-        .load_style(UTF8_HORIZONTAL_ONLY)
+        .load_style(NOTHING)
         .set_header(["", "", "", "95 % interval"]);
     for (what, found) in parts {
         for (place, measured) in found.iter().enumerate() {
