@@ -162,6 +162,16 @@ fn beside(target: &Path) -> Result<TempDir> {
         .map_err(|e| Error::io("create", parent, e))
 }
 
+/// A file in `folder` that becomes the user's, under the usual mask, when it has its name.
+#[cfg(feature = "index")]
+pub(crate) fn new_file(folder: &Path, prefix: &str) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
 fn parent(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

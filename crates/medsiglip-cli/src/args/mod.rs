@@ -29,7 +29,7 @@ pub use dicom::{DicomArgs, DisplayArgs};
 #[cfg(feature = "evaluate")]
 pub use index::{
     IndexAddArgs, IndexArgs, IndexCommand, IndexCompactArgs, IndexEvalArgs, IndexImportArgs,
-    IndexInfoArgs, MetadataArgs, SearchArgs, SearchFormat,
+    IndexInfoArgs, IndexTuneArgs, MetadataArgs, SearchArgs, SearchFormat,
 };
 #[cfg(feature = "evaluate")]
 pub use probe::{Ids, ProbeArgs, ProbeCommand, ProbeEvalArgs, ProbeFitArgs, ProbePredictArgs};

@@ -5,15 +5,19 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use medsiglip::Model;
 use medsiglip::embedding::{EmbeddingTable, IdMatch, Provenance, TableOptions};
-use medsiglip::index::{About, Digest, Item as Stored, LocalStore, Precision, Store};
+use medsiglip::index::{
+    About, Approximation, Digest, Item as Stored, LocalStore, Precision, Store, Tuned, Tuning,
+};
 use serde_json::{Map, Value, json};
 use sha2::Digest as _;
 
 use crate::args::{
     IndexAddArgs, IndexArgs, IndexCommand, IndexCompactArgs, IndexImportArgs, IndexInfoArgs,
-    MetadataArgs, OutputArgs,
+    IndexTuneArgs, MetadataArgs, OutputArgs,
 };
 use crate::batches::{self, Outcome};
 use crate::inputs::{self, Inputs, Item};
@@ -33,6 +37,7 @@ pub fn run(args: &IndexArgs) -> Result<Exit> {
         IndexCommand::Import(args) => import(args),
         IndexCommand::Eval(args) => super::index_eval::run(args),
         IndexCommand::Info(args) => info(args),
+        IndexCommand::Tune(args) => tune(args),
         IndexCommand::Compact(args) => compact(args),
     }
 }
@@ -454,11 +459,76 @@ fn info(args: &IndexInfoArgs) -> Result<Exit> {
     let store = open(&args.store)?;
     let mut facts = serde_json::to_value(store.about()).expect("plain fields");
     facts["items"] = json!(store.len()?);
+    facts["search"] = match store.approximation()? {
+        Approximation::Absent => json!("exact"),
+        Approximation::Unusable => json!("exact; tune again"),
+        Approximation::Usable { tuned, behind } => json!({"tuned": tuned, "behind": behind}),
+    };
     if args.verify {
         facts["verified"] = json!(store.verify()?);
     }
     let text = serde_json::to_string_pretty(&facts).expect("plain fields");
     print(&format!("{text}\n"))
+}
+
+fn tune(args: &IndexTuneArgs) -> Result<Exit> {
+    let mut store = open(&args.store)?;
+    batches::stop_on_ctrl_c();
+    let how = Tuning {
+        k: args.k.get(),
+        recall: args.recall,
+        queries: args.queries.get(),
+        seed: args.seed,
+        always: false,
+    };
+    let mut progress = Progress::new(store.len()?, 0);
+    let mut done = 0;
+    let tuned = store.tune(&how, &mut |count, _| {
+        progress.add(count.saturating_sub(done));
+        done = count;
+        !batches::is_stopped()
+    })?;
+    progress.finish();
+    let Some(tuned) = tuned else {
+        messages::say("interrupted; the store is as it was");
+        return Ok(Exit::Interrupted);
+    };
+    let used = tuned.points.iter().find(|own| Some(own.ef) == tuned.ef);
+    match used {
+        Some(own) => messages::note(format_args!(
+            "search keeps {} at a time: recall {:.4} in {:.2} ms, exact search takes {:.2} ms",
+            own.ef, own.recall, own.ms, tuned.exact_ms
+        )),
+        None if tuned.points.iter().any(|own| own.interval.0 >= args.recall) => {
+            messages::note("exact search is as fast; search stays exact");
+        }
+        None => messages::note(format_args!(
+            "nothing faster than exact search reaches a recall of {}; search stays exact",
+            args.recall
+        )),
+    }
+    print(&table(&tuned))
+}
+
+/// What was measured; a mark stands where it is used.
+fn table(tuned: &Tuned) -> String {
+    let mut table = Table::new();
+    let header = ["", "kept", &format!("recall@{}", tuned.k), "95 %", "ms"];
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    for point in &tuned.points {
+        let (low, high) = point.interval;
+        table.add_row([
+            if Some(point.ef) == tuned.ef { "*" } else { "" }.to_owned(),
+            point.ef.to_string(),
+            format!("{:.4}", point.recall),
+            format!("{low:.4} to {high:.4}"),
+            format!("{:.3}", point.ms),
+        ]);
+    }
+    let is_exact = if tuned.ef.is_none() { "*" } else { "" };
+    let exact = format!("{:.3}", tuned.exact_ms);
+    table.add_row([is_exact, "all", "1", "", &exact]);
+    format!("{table}\n")
 }
 
 fn compact(args: &IndexCompactArgs) -> Result<Exit> {

@@ -185,19 +185,7 @@ impl<'a> Asking<'a> {
             .map(|score| score.cosine.map_or(f64::NAN, f64::from));
         let cosines: Vec<f64> = cosines.collect();
         let bootstrap = self.bootstrap(&(0..self.items.len()).collect::<Vec<_>>())?;
-        // Classes of the items by their places in the prompt set.
-        let place = |class: &String| {
-            labels
-                .iter()
-                .position(|label| label.eq_ignore_ascii_case(class))
-        };
-        let places: Vec<Option<usize>> = classes.iter().map(place).collect();
-        if places.iter().all(Option::is_none) {
-            return Err(Failure::argument(format!(
-                "no class of the items is among the prompts': {}",
-                labels.join(", ")
-            )));
-        }
+        let places = places(classes, &labels)?;
         let of = |own: &Option<usize>| places[(*own)?];
         let collection = Collection {
             classes: collection.classes.iter().map(of).collect(),
@@ -246,6 +234,7 @@ impl<'a> Asking<'a> {
             .flat_map(|place| self.embeddings.row(*place))
             .copied();
         let pictures = Embeddings::new(self.embeddings.dim(), rows.collect())?;
+        // The pictures' groups are drawn whole; captions stand for themselves.
         let to_text = by_pairs(
             &pictures,
             &texts,
@@ -265,24 +254,30 @@ impl<'a> Asking<'a> {
             &self.ks,
             &of_texts,
         )?;
+        let (texts, pictures) = (
+            count(distinct.len(), "caption"),
+            count(places.len(), "picture"),
+        );
         Ok(vec![
-            (
-                format!(
-                    "{} by {}",
-                    count(distinct.len(), "caption"),
-                    count(places.len(), "picture")
-                ),
-                to_text,
-            ),
-            (
-                format!(
-                    "{} by {}",
-                    count(places.len(), "picture"),
-                    count(distinct.len(), "caption")
-                ),
-                to_picture,
-            ),
+            (format!("{texts} by {pictures}"), to_text),
+            (format!("{pictures} by {texts}"), to_picture),
         ])
+    }
+}
+
+/// The places of the items' classes in a prompt set.
+fn places(classes: &[String], labels: &[String]) -> Result<Vec<Option<usize>>> {
+    let same = |class: &String| {
+        let is_it = |label: &String| label.eq_ignore_ascii_case(class);
+        labels.iter().position(is_it)
+    };
+    let places: Vec<Option<usize>> = classes.iter().map(same).collect();
+    match places.iter().all(Option::is_none) {
+        true => Err(Failure::argument(format!(
+            "no class of the items is among the prompts': {}",
+            labels.join(", ")
+        ))),
+        false => Ok(places),
     }
 }
 

@@ -5,14 +5,14 @@ use std::io::IsTerminal;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use medsiglip::Model;
-use medsiglip::index::{Found, LocalStore, Query, Store, Term};
+use medsiglip::index::{Approximation, Found, LocalStore, Query, Store, Term};
 use serde_json::{Map, Value, json};
 
 use super::index::{check_model, digest, of_dicom, open, print};
 use crate::args::{SearchArgs, SearchFormat};
 use crate::batches::{self, Encoding, Outcome};
 use crate::inputs::{Item, Source};
-use crate::messages::{Exit, Failure, Result};
+use crate::messages::{self, Exit, Failure, Result};
 use crate::output::{HitsPage, NOT_CLINICAL};
 use crate::run;
 
@@ -25,7 +25,8 @@ const DISLIKED: f64 = -0.15;
 pub fn run(args: &SearchArgs) -> Result<Exit> {
     args.dicom.display.check(args.pixels.recipe)?;
     let key = args.dicom.patient_key()?;
-    let store = open(&args.store)?;
+    let mut store = open(&args.store)?;
+    store.search_exactly(args.exact);
     let needs_model = !(args.image.is_empty() && args.text.is_empty() && args.without.is_empty());
     let model = match needs_model || args.html.is_some() {
         true => Some(args.model.load(&args.pixels, &args.text_args)?),
@@ -48,6 +49,9 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
     }
     asking.feedback()?;
     asking.exclude_own()?;
+    if !args.exact {
+        tell_approximation(&store)?;
+    }
     let found = asking.query.ask(&store)?;
     let hits = asking.hits(&found, model.as_ref())?;
     if let (Some(path), Some(model)) = (&args.html, &model) {
@@ -67,6 +71,23 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
         }
         SearchFormat::Table => print(&table(&hits)),
     }
+}
+
+/// Warns where the store is not searched as it was tuned.
+fn tell_approximation(store: &LocalStore) -> Result<()> {
+    match store.approximation()? {
+        Approximation::Unusable => messages::say(
+            "warning: what index tune made is damaged or of another state of the store; searching exactly; tune again",
+        ),
+        Approximation::Usable { behind, .. } if behind > store.len()? / 10 => {
+            messages::note(format_args!(
+                "{} were stored since index tune and are searched exactly; tune again to be faster",
+                messages::count(behind, "item")
+            ));
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn query(args: &SearchArgs) -> Result<Query> {

@@ -393,3 +393,42 @@ fn how_well_items_are_found_is_measured() {
     let none = run(&folder, "index eval store --label nothing").expect(2);
     assert!(none.stderr.contains("at least two classes"), "{none:?}");
 }
+
+#[test]
+fn a_tuned_store_says_so_and_falls_back_where_it_is_damaged() {
+    let folder = Folder::new();
+    let row = |i: u32| format!("i{i},{},{},{}\n", i % 17, i % 23 + 1, i % 29);
+    let rows: String = (0..400).map(row).collect();
+    folder.write("other.csv", format!("id,e0,e1,e2\n{rows}"));
+    run(&folder, "index import store other.csv").expect(0);
+    let search =
+        |more: &str| run(&folder, &format!("search store --like i7 --k 5{more}")).expect(0);
+    let exact = search("").json();
+    let info = || -> Value {
+        let told = run(&folder, "index info store").expect(0);
+        serde_json::from_str(&told.stdout).unwrap()
+    };
+    assert_eq!(info()["search"], "exact");
+    let table = run(&folder, "index tune store --queries 20").expect(0);
+    assert!(table.stdout.contains("recall@10"), "{table:?}");
+    assert_eq!(info()["search"]["behind"], 0);
+    assert_eq!(info()["search"]["tuned"]["queries"], 20);
+    assert_eq!(
+        column(&search(" --exact").json(), "id"),
+        column(&exact, "id")
+    );
+    run(&folder, "index info store --verify").expect(0);
+    folder.write("store/graph.json", "{");
+    let found = search("");
+    assert!(found.stderr.contains("tune again"), "{found:?}");
+    assert_eq!(column(&found.json(), "id"), column(&exact, "id"));
+    let quiet = search(" --exact");
+    assert!(!quiet.stderr.contains("warning"), "{quiet:?}");
+    run(&folder, "index info store --verify").expect(2);
+    run(&folder, "index tune store").expect(0);
+    run(&folder, "index info store --verify").expect(0);
+    let refused = run(&folder, "index tune store --k 50").expect(2);
+    assert!(refused.stderr.contains("500"), "{refused:?}");
+    run(&folder, "index compact store").expect(0);
+    assert_eq!(info()["search"], "exact");
+}

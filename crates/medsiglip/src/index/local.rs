@@ -4,21 +4,22 @@
 //! until the store is compacted into another file. So whatever was reported as stored is there after a crash, nothing is there in
 //! half, and who reads meanwhile sees the state before.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use half::f16;
 use memmap2::Mmap;
 use rusqlite::types::{ToSqlOutput, Value as SqlValue};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 use serde_json::{Map, Value};
-use tempfile::NamedTempFile;
 
 use super::scan::{self, Vectors};
-use super::{About, Digest, Filter, Hit, Item, Precision, Store, Stored};
+use super::tune::Opened;
+use super::{About, Digest, Filter, Hit, Item, Precision, Store, Stored, map_file};
 use crate::embedding::Embeddings;
 use crate::{Error, Result};
 
@@ -50,15 +51,19 @@ const SCHEMA: &str = "
 
 /// A store in a folder.
 pub struct LocalStore {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     database: Connection,
     about: About,
+    mapped: RefCell<Option<(Place, Arc<Mmap>)>>,
+    pub(super) graph: RefCell<Option<Arc<Opened>>>,
+    is_exact: bool,
 }
 
 /// Where the vectors are.
-struct Place {
-    generation: i64,
-    next: usize,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub generation: i64,
+    pub next: usize,
 }
 
 impl LocalStore {
@@ -84,7 +89,7 @@ impl LocalStore {
             )));
         }
         let io = |e| Error::io("create", folder, e);
-        let new = NamedTempFile::with_prefix_in(UNFINISHED, folder).map_err(io)?;
+        let new = crate::folder::new_file(folder, UNFINISHED).map_err(io)?;
         let wrong = |e| failed(new.path(), e);
         let mut database = Connection::open(new.path()).map_err(wrong)?;
         prepare(&database).map_err(wrong)?;
@@ -141,12 +146,20 @@ impl LocalStore {
             folder: folder.to_owned(),
             database,
             about,
+            mapped: RefCell::default(),
+            graph: RefCell::default(),
+            is_exact: false,
         };
         store.map(&store.place()?)?;
         Ok(store)
     }
 
-    fn path(&self) -> PathBuf {
+    /// Whether every vector is compared, even where there is a graph. It is not so when a store is opened.
+    pub fn search_exactly(&mut self, is_exact: bool) {
+        self.is_exact = is_exact;
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.join(DATABASE)
     }
 
@@ -158,7 +171,7 @@ impl LocalStore {
         self.folder.join(format!("vectors-{generation}.bin"))
     }
 
-    fn place(&self) -> Result<Place> {
+    pub(super) fn place(&self) -> Result<Place> {
         let row = self
             .database
             .query_row("SELECT generation, next FROM store", [], |row| {
@@ -174,9 +187,13 @@ impl LocalStore {
     }
 
     /// The file of vectors; `None` where there is no vector yet.
-    fn map(&self, place: &Place) -> Result<Option<Mmap>> {
+    pub(super) fn map(&self, place: &Place) -> Result<Option<Arc<Mmap>>> {
         if place.next == 0 {
             return Ok(None);
+        }
+        let mut mapped = self.mapped.borrow_mut();
+        if let Some((_, map)) = mapped.as_ref().filter(|(own, _)| own == place) {
+            return Ok(Some(map.clone()));
         }
         let path = self.vectors_at(place.generation);
         let io = |e| Error::io("read", &path, e);
@@ -185,9 +202,9 @@ impl LocalStore {
         let length = file.metadata().map_err(io)?.len();
         match needed {
             Some(needed) if needed as u64 <= length => {
-                // SAFETY: who writes this file appends to it; it is never cut while a store names it.
-                let map = unsafe { memmap2::MmapOptions::new().len(needed).map(&file) };
-                map.map(Some).map_err(io)
+                let map = Arc::new(map_file(&file, needed).map_err(io)?);
+                *mapped = Some((*place, map.clone()));
+                Ok(Some(map))
             }
             _ => Err(Error::BadConfig(format!(
                 "the store is damaged: its vectors are cut off: {}",
@@ -196,7 +213,7 @@ impl LocalStore {
         }
     }
 
-    fn vectors<'a>(&self, bytes: &'a [u8]) -> Result<Vectors<'a>> {
+    pub(super) fn vectors<'a>(&self, bytes: &'a [u8]) -> Result<Vectors<'a>> {
         let unaligned = |_| damaged(&self.path());
         Ok(match self.about.precision {
             Precision::F32 => Vectors::F32(bytemuck::try_cast_slice(bytes).map_err(unaligned)?),
@@ -228,6 +245,38 @@ impl LocalStore {
             *own.ok_or_else(|| damaged(&self.path()))? = true;
         }
         Ok(Some(kept))
+    }
+
+    /// Where the vectors are, and the places of all items, at one moment.
+    pub(super) fn items(&self) -> Result<(Place, Vec<usize>)> {
+        let reading = self.database.unchecked_transaction();
+        let reading = reading.map_err(self.wrong())?;
+        let (place, slots) = (self.place()?, self.slots(0)?);
+        reading.commit().map_err(self.wrong())?;
+        match slots.last().is_none_or(|last| *last < place.next) {
+            true => Ok((place, slots)),
+            false => Err(damaged(&self.path())),
+        }
+    }
+
+    /// The places of all items from one on.
+    pub(super) fn slots(&self, first: usize) -> Result<Vec<usize>> {
+        let sql = "SELECT slot FROM items WHERE slot >= ?1 ORDER BY slot";
+        let mut query = self.database.prepare(sql).map_err(self.wrong())?;
+        let rows = query.query_map([first as i64], |row| row.get::<_, i64>(0));
+        let slot = |slot: rusqlite::Result<i64>| {
+            let slot = usize::try_from(slot.map_err(self.wrong())?);
+            slot.map_err(|_| damaged(&self.path()))
+        };
+        rows.map_err(self.wrong())?.map(slot).collect()
+    }
+
+    /// Whether there is an item at a place.
+    pub(super) fn is_there(&self, slot: usize) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM items WHERE slot = ?1)";
+        let mut query = self.database.prepare_cached(sql).map_err(self.wrong())?;
+        let is_there = query.query_row([slot as i64], |row| row.get(0));
+        is_there.map_err(self.wrong())
     }
 
     /// What is known of the vector at a place, whose bytes are compared with their checksum.
@@ -272,7 +321,9 @@ impl LocalStore {
             return Err(damaged(&self.path()));
         }
         let reading = self.database.unchecked_transaction().map_err(wrong)?;
-        let map = self.map(&self.place()?)?;
+        let place = self.place()?;
+        self.verify_graph(&place)?;
+        let map = self.map(&place)?;
         let mut query = self
             .database
             .prepare("SELECT slot, crc FROM items")
@@ -429,10 +480,19 @@ impl Store for LocalStore {
         let Some(map) = self.map(&place)? else {
             return Ok(vec![Vec::new(); queries.len()]);
         };
-        let kept = self.kept(&place, filter)?;
         let queries = queries.clone().normalized();
         let vectors = self.vectors(&map)?;
-        let found = scan::top_k(vectors, self.about.dim, queries.data(), k, kept.as_deref());
+        let found = match self.is_exact || filter.is_some() {
+            true => None,
+            false => self.approximate(&place, vectors, &queries, k)?,
+        };
+        let found = match found {
+            Some(found) => found,
+            None => {
+                let kept = self.kept(&place, filter)?;
+                scan::top_k(vectors, self.about.dim, queries.data(), k, kept.as_deref())
+            }
+        };
         let hit = |scored: &scan::Scored| {
             let (id, metadata) = self.hit(scored.row, &map)?;
             Ok(Hit {
@@ -487,6 +547,8 @@ impl Store for LocalStore {
             .map_err(wrong)?;
         writing.commit().map_err(wrong)?;
         drop(map);
+        *self.mapped.borrow_mut() = None;
+        self.forget_graph();
         // Who has it open keeps it; where it cannot be deleted, it is only too much.
         let _ = fs::remove_file(self.vectors_at(place.generation));
         self.database.execute_batch("VACUUM").map_err(wrong)
@@ -514,7 +576,7 @@ fn prepare(database: &Connection) -> rusqlite::Result<()> {
     database.pragma_update(None, "trusted_schema", false)
 }
 
-fn damaged(path: &Path) -> Error {
+pub(super) fn damaged(path: &Path) -> Error {
     Error::BadConfig(format!("the store is damaged: {}", path.display()))
 }
 
@@ -546,32 +608,5 @@ impl rusqlite::ToSql for Parameter<'_> {
             },
             _ => ToSqlOutput::Owned(SqlValue::Null),
         })
-    }
-}
-
-impl Precision {
-    /// Bytes of a vector.
-    fn stride(self, dim: usize) -> usize {
-        match self {
-            Self::F32 => 4 * dim,
-            Self::F16 => 2 * dim,
-            Self::I8 => scan::i8_stride(dim),
-        }
-    }
-
-    fn encode(self, row: &[f32], into: &mut Vec<u8>) {
-        match self {
-            Self::F32 => into.extend(row.iter().flat_map(|x| x.to_le_bytes())),
-            Self::F16 => into.extend(row.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes())),
-            Self::I8 => {
-                let most = row
-                    .iter()
-                    .fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
-                let scale = most / 127.0;
-                into.extend(scale.to_le_bytes());
-                into.extend(row.iter().map(|x| (x / scale).round() as i8 as u8));
-                into.resize(into.len() + row.len().next_multiple_of(4) - row.len(), 0);
-            }
-        }
     }
 }

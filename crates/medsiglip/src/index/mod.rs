@@ -25,9 +25,11 @@
 
 pub mod evaluate;
 mod filter;
+pub mod graph;
 mod local;
 mod query;
 pub mod scan;
+mod tune;
 
 use std::collections::HashSet;
 
@@ -37,6 +39,7 @@ use serde_json::{Map, Value};
 pub use filter::{Comparison, Filter};
 pub use local::LocalStore;
 pub use query::{Found, Fusion, Query, Term};
+pub use tune::{Approximation, Point, Tuned, Tuning};
 
 use crate::embedding::{Embeddings, Provenance};
 use crate::{Error, Result};
@@ -149,7 +152,7 @@ pub trait Store {
     fn get(&self, id: &str) -> Result<Option<Stored>>;
 
     /// The `k` items with the highest cosine for each of `queries` (Q, D), of those that `filter` holds for; of equals, those that
-    /// were stored first.
+    /// were stored first. About these, where the store was told that this is enough.
     ///
     /// # Errors
     /// `BAD_ARGUMENT` where a query is of another width, zero, or not finite.
@@ -236,4 +239,10 @@ fn unit(row: &[f32], dim: usize, what: &str, place: usize) -> Result<Vec<f32>> {
         )));
     }
     Ok(row.iter().map(|x| (f64::from(*x) / norm) as f32).collect())
+}
+
+/// The first bytes of a file, none of which changes while a store names it: it is appended to, or replaced.
+fn map_file(file: &std::fs::File, length: usize) -> std::io::Result<memmap2::Mmap> {
+    // SAFETY: as said; nobody cuts such a file.
+    unsafe { memmap2::MmapOptions::new().len(length).map(file) }
 }

@@ -12,6 +12,8 @@ use half::slice::HalfFloatSliceExt;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::Precision;
+
 /// Rows that a thread takes at a time.
 const ROWS: usize = 1024;
 /// Queries that a row is compared with while it is in the cache.
@@ -36,7 +38,7 @@ pub fn i8_stride(dim: usize) -> usize {
 
 /// The scale and the numbers of a row of whole numbers.
 #[inline(always)]
-fn i8_row(data: &[u8], row: usize, dim: usize) -> (f32, &[u8]) {
+pub(super) fn i8_row(data: &[u8], row: usize, dim: usize) -> (f32, &[u8]) {
     let own = &data[row * i8_stride(dim)..][..4 + dim];
     (
         f32::from_le_bytes([own[0], own[1], own[2], own[3]]),
@@ -90,6 +92,25 @@ impl Vectors<'_> {
         }
     }
 
+    /// A row as it is stored.
+    pub(super) fn bytes(&self, row: usize, dim: usize) -> &[u8] {
+        let own = row * dim..(row + 1) * dim;
+        match self {
+            Self::F32(data) => bytemuck::cast_slice(&data[own]),
+            Self::F16(data) => bytemuck::cast_slice(&data[own]),
+            Self::I8(data) => &data[row * i8_stride(dim)..][..i8_stride(dim)],
+        }
+    }
+
+    /// Those from a row on.
+    pub(super) fn since(self, row: usize, dim: usize) -> Self {
+        match self {
+            Self::F32(data) => Self::F32(&data[row * dim..]),
+            Self::F16(data) => Self::F16(&data[row * dim..]),
+            Self::I8(data) => Self::I8(&data[row * i8_stride(dim)..]),
+        }
+    }
+
     /// A row in double precision.
     pub(super) fn row(&self, row: usize, dim: usize) -> Vec<f64> {
         let own = row * dim..(row + 1) * dim;
@@ -105,12 +126,92 @@ impl Vectors<'_> {
     }
 }
 
+/// The `k` best of `rows` for a query, as of [`top_k`].
+pub(super) fn best_of(vectors: Vectors, query: &[f32], rows: &[usize], k: usize) -> Vec<Scored> {
+    let mut found = [Candidates::default()];
+    if k > 0 {
+        score(vectors, query.len(), &[query], rows, k, &mut found);
+    }
+    let [mut candidates] = found;
+    candidates.cut(k, error(query.len()));
+    exact(vectors, query, candidates, k)
+}
+
+/// How far off a score in single precision may be: each of D products and sums by half a unit in the last place, of vectors of
+/// length one; the double of that, since a length is not quite one.
+fn error(dim: usize) -> f32 {
+    dim as f32 * f32::EPSILON
+}
+
+/// Takes what may be among the `k` best of some rows into what was found for each query.
+fn score(
+    vectors: Vectors,
+    dim: usize,
+    queries: &[&[f32]],
+    rows: &[usize],
+    k: usize,
+    found: &mut [Candidates],
+) {
+    let scan = Scan {
+        vectors,
+        dim,
+        queries,
+        rows,
+    };
+    let scores = Arch::new().dispatch(scan);
+    for (i, candidates) in found.iter_mut().enumerate() {
+        let scores = &scores[i * rows.len()..(i + 1) * rows.len()];
+        for (score, row) in scores.iter().zip(rows) {
+            if score.is_finite() && *score >= candidates.least {
+                candidates.all.push((*score, *row));
+            }
+        }
+        candidates.narrow(k, error(dim));
+    }
+}
+
+impl Precision {
+    /// Bytes of a vector.
+    pub(super) fn stride(self, dim: usize) -> usize {
+        match self {
+            Self::F32 => 4 * dim,
+            Self::F16 => 2 * dim,
+            Self::I8 => i8_stride(dim),
+        }
+    }
+
+    /// Appends the bytes of a vector.
+    pub(super) fn encode(self, row: &[f32], into: &mut Vec<u8>) {
+        match self {
+            Self::F32 => into.extend(row.iter().flat_map(|x| x.to_le_bytes())),
+            Self::F16 => into.extend(row.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes())),
+            Self::I8 => {
+                let most = row
+                    .iter()
+                    .fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
+                let scale = most / 127.0;
+                into.extend(scale.to_le_bytes());
+                into.extend(row.iter().map(|x| (x / scale).round() as i8 as u8));
+                into.resize(into.len() + row.len().next_multiple_of(4) - row.len(), 0);
+            }
+        }
+    }
+}
+
 /// Rows that may be among the best.
-#[derive(Default)]
 struct Candidates {
     all: Vec<(f32, usize)>,
     /// No row with less can be among the best.
     least: f32,
+}
+
+impl Default for Candidates {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            least: f32::NEG_INFINITY,
+        }
+    }
 }
 
 fn of_block(
@@ -124,34 +225,12 @@ fn of_block(
     if k == 0 || rows == 0 {
         return vec![Vec::new(); queries.len()];
     }
-    // Each of D products and sums is off by half a unit in the last place, of vectors of length one; the double of that, since
-    // a length is not quite one.
-    let error = dim as f32 * f32::EPSILON;
-    let empty = || -> Vec<Candidates> {
-        let one = || Candidates {
-            all: Vec::new(),
-            least: f32::NEG_INFINITY,
-        };
-        queries.iter().map(|_| one()).collect()
-    };
+    let error = error(dim);
+    let empty = || -> Vec<Candidates> { queries.iter().map(|_| Candidates::default()).collect() };
     let part = |mut found: Vec<Candidates>, first: usize| {
-        let last = rows.min(first + ROWS);
-        let scan = Scan {
-            vectors,
-            dim,
-            queries,
-            rows: first..last,
-            keep,
-        };
-        let scores = Arch::new().dispatch(scan);
-        for (candidates, scores) in found.iter_mut().zip(scores.chunks_exact(last - first)) {
-            for (place, score) in scores.iter().enumerate() {
-                if score.is_finite() && *score >= candidates.least {
-                    candidates.all.push((*score, first + place));
-                }
-            }
-            candidates.narrow(k, error);
-        }
+        let is_kept = |row: &usize| keep.is_none_or(|keep| keep.get(*row) == Some(&true));
+        let rows: Vec<usize> = (first..rows.min(first + ROWS)).filter(is_kept).collect();
+        score(vectors, dim, queries, &rows, k, &mut found);
         found
     };
     let merge = |mut a: Vec<Candidates>, b: Vec<Candidates>| {
@@ -175,9 +254,16 @@ fn of_block(
 }
 
 impl Candidates {
-    /// Drops what cannot be among the best `k`: what lies further below the last of them than both may be off.
+    /// Drops what cannot be among the best `k`, when there is much of it.
     fn narrow(&mut self, k: usize, error: f32) {
-        if self.all.len() < 2 * k {
+        if self.all.len() >= 2 * k {
+            self.cut(k, error);
+        }
+    }
+
+    /// Drops what lies further below the last of the best `k` than both may be off.
+    fn cut(&mut self, k: usize, error: f32) {
+        if k == 0 || self.all.len() <= k {
             return;
         }
         let (_, last, _) = self
@@ -224,13 +310,12 @@ fn exact(vectors: Vectors, query: &[f32], candidates: Candidates, k: usize) -> V
         .collect()
 }
 
-/// Scores of some rows for a few queries, (Q, rows); NaN for those that are not kept.
+/// Scores of some rows for a few queries, (Q, rows).
 struct Scan<'a> {
     vectors: Vectors<'a>,
     dim: usize,
     queries: &'a [&'a [f32]],
-    rows: std::ops::Range<usize>,
-    keep: Option<&'a [bool]>,
+    rows: &'a [usize],
 }
 
 impl WithSimd for Scan<'_> {
@@ -239,15 +324,9 @@ impl WithSimd for Scan<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
         let count = self.rows.len();
-        let mut scores = vec![f32::NAN; self.queries.len() * count];
+        let mut scores = vec![0.0; self.queries.len() * count];
         let mut wide = vec![0.0f32; self.dim];
-        for (place, row) in self.rows.clone().enumerate() {
-            if self
-                .keep
-                .is_some_and(|keep| !keep.get(row).is_some_and(|keep| *keep))
-            {
-                continue;
-            }
+        for (place, row) in self.rows.iter().copied().enumerate() {
             let own = row * self.dim..(row + 1) * self.dim;
             let (x, scale): (&[f32], f32) = match self.vectors {
                 Vectors::F32(data) => (&data[own], 1.0),
@@ -262,8 +341,8 @@ impl WithSimd for Scan<'_> {
                     (&wide, scale)
                 }
             };
-            for (query, scores) in self.queries.iter().zip(scores.chunks_exact_mut(count)) {
-                scores[place] = dot(simd, query, x) * scale;
+            for (i, query) in self.queries.iter().enumerate() {
+                scores[i * count + place] = dot(simd, query, x) * scale;
             }
         }
         scores

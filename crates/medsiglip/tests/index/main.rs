@@ -3,6 +3,7 @@
 
 mod evaluate;
 mod filter;
+mod graph;
 mod query;
 mod scan;
 mod store;
