@@ -178,7 +178,7 @@ pub struct IndexInfoArgs {
 ///
 /// Some items are left out at first and searched with, so that the recall is that of pictures that the store does not know. The fastest
 /// search whose recall is, with 95 % confidence, not below --recall is kept for `search`; or none, where exact search is as fast. Items that
-/// are stored later are found exactly; when they are many, tune again.
+/// are stored later are found exactly; when they are many, tune again. Another --recall is chosen from what was measured.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct IndexTuneArgs {

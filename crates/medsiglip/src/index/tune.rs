@@ -64,6 +64,8 @@ pub struct Tuned {
     pub recall: f64,
     /// Items that were searched with.
     pub queries: usize,
+    /// What their choice followed from.
+    pub seed: u64,
     /// How many rows a walk keeps; `None` where search is exact, since it is as fast or nothing reaches the recall.
     pub ef: Option<usize>,
     /// Median time of an exact search, in milliseconds, by all threads.
@@ -299,7 +301,8 @@ impl LocalStore {
             return bad(format!("expected 1 to {MAX_K} hits and at least one query"));
         }
         let (place, items) = self.items()?;
-        if let Some(tuned) = self.measured(how, &place)? {
+        let queries = how.queries.min(items.len() / 10);
+        if let Some(tuned) = self.measured(how, queries, &place)? {
             return Ok(Some(tuned));
         }
         let (least, most) = (10 * how.k, u32::MAX as usize);
@@ -313,7 +316,7 @@ impl LocalStore {
         let vectors = self.vectors(&map)?;
         let mut order: Vec<u32> = items.iter().map(|slot| *slot as u32).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(how.seed));
-        let linked = order.len() - how.queries.min(order.len() / 10);
+        let linked = order.len() - queries;
         let (held_out, all) = (order[linked..].to_vec(), order.len());
         let mut builder = Builder::new(vectors, self.about().dim, order);
         if !builder.grow(linked, |count| go_on(count, all)) {
@@ -336,14 +339,19 @@ impl LocalStore {
     }
 
     /// What was measured of the graph that there is, chosen from anew; `None` where it has to be made or measured again.
-    fn measured(&self, how: &Tuning, place: &Place) -> Result<Option<Tuned>> {
+    fn measured(&self, how: &Tuning, queries: usize, place: &Place) -> Result<Option<Tuned>> {
         let Graphs::Usable(opened) = self.opened(place)? else {
             return Ok(None);
         };
         let file = &opened.file;
         let mut header = file.header.clone();
-        let is_of_all = header.rows == place.next && header.tuned.k == how.k;
-        if !is_of_all || how.recall > header.tuned.recall.max(ENOUGH) || !file.is_sound() {
+        let tuned = &header.tuned;
+        let is_same = (tuned.k, tuned.queries, tuned.seed) == (how.k, queries, how.seed);
+        if header.rows != place.next
+            || !is_same
+            || how.recall > header.tuned.recall.max(ENOUGH)
+            || !file.is_sound()
+        {
             return Ok(None);
         }
         header.tuned.choose(how);
@@ -411,6 +419,7 @@ impl<'a> Measuring<'a> {
             k: self.k,
             recall: how.recall,
             queries: self.least.len(),
+            seed: how.seed,
             ef: None,
             exact_ms: self.exact_ms,
             points,

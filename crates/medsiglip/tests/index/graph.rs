@@ -240,6 +240,7 @@ fn a_damaged_graph_is_not_used() {
         ("1500", "1499"),
         ("\"degree\": 32", "\"degree\": 33"),
         ("\"k\": 10", "\"k\": 0"),
+        ("\"rows\": 1500", "\"rows\": 18446744073709551615"),
     ] {
         fs::write(&header, text.replace(from, to)).unwrap();
         check(from, false);
@@ -250,9 +251,6 @@ fn a_damaged_graph_is_not_used() {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&header), mode(&path.join("index.sqlite")));
     }
-    let huge = format!("\"rows\": {}", u64::MAX);
-    fs::write(&header, text.replace("\"rows\": 1500", &huge)).unwrap();
-    check("huge", false);
     // Of another store.
     fs::write(&header, &text).unwrap();
     let foreign = folder.path().join("foreign");

@@ -18,6 +18,8 @@ use super::scan::{self, Scored, Vectors, i8_row, i8_stride};
 
 /// Neighbours of a row at most.
 pub(super) const DEGREE: usize = 32;
+/// Bytes that memory is read by.
+const LINE: usize = 64;
 /// Where a row has fewer.
 const NONE: u32 = u32::MAX;
 
@@ -116,6 +118,17 @@ fn score(codes: &[u8], row: usize, dim: usize, (scale, code): (f32, &[u8])) -> f
     sum as f32 * (own_scale * scale)
 }
 
+/// Reads a byte of every line of memory of some rows, none of which waits for another, so that they are in the cache when they are scored.
+#[inline(always)]
+fn fetch(codes: &[u8], rows: &[u32], stride: usize) {
+    let mut sum = 0u8;
+    for row in rows {
+        let own = &codes[*row as usize * stride..][..stride];
+        sum = own.iter().step_by(LINE).fold(sum, |sum, x| sum ^ x);
+    }
+    std::hint::black_box(sum);
+}
+
 /// The rows nearest to a row of bytes that are reached by way of the `ef` nearest so far.
 struct Walk<'a> {
     graph: Graph<'a>,
@@ -135,19 +148,28 @@ impl WithSimd for Walk<'_> {
         let mut links = graph.entries;
         let mut next = 0;
         loop {
-            for link in links {
-                let row = *link as usize;
-                // What lies outside is of a damaged file.
-                if row >= rows || seen[row / 64] >> (row % 64) & 1 == 1 {
-                    continue;
+            for some in links.chunks(DEGREE) {
+                let mut new = [0; DEGREE];
+                let mut count = 0;
+                for link in some {
+                    let row = *link as usize;
+                    // What lies outside is of a damaged file.
+                    if row < rows && seen[row / 64] >> (row % 64) & 1 == 0 {
+                        seen[row / 64] |= 1 << (row % 64);
+                        new[count] = *link;
+                        count += 1;
+                    }
                 }
-                seen[row / 64] |= 1 << (row % 64);
-                let near = Near {
-                    score: score(graph.codes, row, graph.dim, code),
-                    row: *link,
-                    is_open: true,
-                };
-                next = next.min(insert(&mut best, near, self.ef));
+                let new = &new[..count];
+                fetch(graph.codes, new, i8_stride(graph.dim));
+                for row in new {
+                    let near = Near {
+                        score: score(graph.codes, *row as usize, graph.dim, code),
+                        row: *row,
+                        is_open: true,
+                    };
+                    next = next.min(insert(&mut best, near, self.ef));
+                }
             }
             while best.get(next).is_some_and(|near| !near.is_open) {
                 next += 1;
