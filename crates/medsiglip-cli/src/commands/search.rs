@@ -6,7 +6,8 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use medsiglip::Model;
 use medsiglip::index::{Approximation, Found, LocalStore, Query, Store, Term};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::index::{check_model, digest, of_dicom, open, print};
 use crate::args::{SearchArgs, SearchFormat};
@@ -66,8 +67,8 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
         });
     match format {
         SearchFormat::Jsonl => {
-            let lines = hits.iter().map(|hit| format!("{}\n", hit.json()));
-            print(&lines.collect::<String>())
+            let line = |hit: &TellHit| serde_json::to_string(hit).expect("plain fields") + "\n";
+            print(&hits.iter().map(line).collect::<String>())
         }
         SearchFormat::Table => print(&table(&hits)),
     }
@@ -252,6 +253,7 @@ impl Asking<'_> {
 }
 
 /// A hit as it is told.
+#[derive(Serialize)]
 pub struct TellHit {
     pub rank: usize,
     pub id: String,
@@ -260,19 +262,6 @@ pub struct TellHit {
     /// That it fits the text; the least of several.
     pub probability: Option<f64>,
     pub metadata: Map<String, Value>,
-}
-
-impl TellHit {
-    fn json(&self) -> Value {
-        json!({
-            "rank": self.rank,
-            "id": self.id,
-            "score": self.score,
-            "cosine": self.cosine,
-            "probability": self.probability,
-            "metadata": self.metadata,
-        })
-    }
 }
 
 fn table(hits: &[TellHit]) -> String {

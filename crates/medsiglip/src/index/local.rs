@@ -10,14 +10,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use memmap2::Mmap;
-use rusqlite::types::{ToSqlOutput, Value as SqlValue};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use serde_json::{Map, Value};
 
 use super::scan::{self, Vectors};
+use super::sqlite::{Parameter, damaged, failed, prepare};
 use super::tune::Opened;
 use super::{About, Digest, Filter, Hit, Item, Precision, Store, Stored, map_file};
 use crate::embedding::Embeddings;
@@ -29,8 +28,6 @@ const UNFINISHED: &str = ".new-";
 /// Of the database: it is ours, and of this format ("msig").
 const APPLICATION: i64 = 0x6d73_6967;
 const FORMAT: i64 = 1;
-/// How long a writer waits for another one.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of an item's metadata as JSON.
 const MAX_METADATA: usize = 1 << 20;
 
@@ -165,6 +162,12 @@ impl LocalStore {
 
     fn wrong(&self) -> impl Fn(rusqlite::Error) -> Error + Copy + '_ {
         |e| failed(&self.path(), e)
+    }
+
+    /// A transaction of the only writer, for which others wait.
+    fn writing(&self) -> Result<Transaction<'_>> {
+        let begun = Transaction::new_unchecked(&self.database, TransactionBehavior::Immediate);
+        begun.map_err(self.wrong())
     }
 
     fn vectors_at(&self, generation: i64) -> PathBuf {
@@ -365,9 +368,7 @@ impl Store for LocalStore {
         let path = self.path();
         let wrong = |e| failed(&path, e);
         let (precision, stride) = (self.about.precision, self.stride());
-        let writing =
-            rusqlite::Transaction::new_unchecked(&self.database, TransactionBehavior::Immediate)
-                .map_err(wrong)?;
+        let writing = self.writing()?;
         let place = self.place()?;
         let mut bytes = Vec::with_capacity(items.len() * stride);
         rows.iter()
@@ -422,9 +423,7 @@ impl Store for LocalStore {
     fn remove(&mut self, ids: &[String]) -> Result<usize> {
         let path = self.path();
         let wrong = |e| failed(&path, e);
-        let writing =
-            rusqlite::Transaction::new_unchecked(&self.database, TransactionBehavior::Immediate)
-                .map_err(wrong)?;
+        let writing = self.writing()?;
         let mut count = 0;
         {
             let mut gone = writing
@@ -510,9 +509,7 @@ impl Store for LocalStore {
     fn compact(&mut self) -> Result<()> {
         let path = self.path();
         let wrong = |e| failed(&path, e);
-        let writing =
-            rusqlite::Transaction::new_unchecked(&self.database, TransactionBehavior::Immediate)
-                .map_err(wrong)?;
+        let writing = self.writing()?;
         let (place, stride) = (self.place()?, self.stride());
         let new = self.vectors_at(place.generation + 1);
         let map = self.map(&place)?;
@@ -567,46 +564,4 @@ fn append(path: &Path, start: u64, bytes: &[u8]) -> Result<()> {
     file.seek(SeekFrom::Start(start)).map_err(io)?;
     file.write_all(bytes).map_err(io)?;
     file.sync_data().map_err(io)
-}
-
-fn prepare(database: &Connection) -> rusqlite::Result<()> {
-    database.busy_timeout(PATIENCE)?;
-    // A rollback journal, so that a store on a read-only disk can be searched; every commit is on the disk.
-    database.pragma_update(None, "synchronous", "FULL")?;
-    database.pragma_update(None, "trusted_schema", false)
-}
-
-pub(super) fn damaged(path: &Path) -> Error {
-    Error::BadConfig(format!("the store is damaged: {}", path.display()))
-}
-
-fn failed(path: &Path, error: rusqlite::Error) -> Error {
-    let code = error.sqlite_error_code();
-    match code {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(path),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::BadArgument(format!(
-            "another process is writing to the store; try again when it is done: {}",
-            path.display()
-        )),
-        Some(_) => Error::io("use", path, std::io::Error::other(error)),
-        // Columns that are not what we wrote.
-        None => damaged(path),
-    }
-}
-
-/// A value of a filter.
-struct Parameter<'a>(&'a Value);
-
-impl rusqlite::ToSql for Parameter<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self.0 {
-            Value::String(text) => ToSqlOutput::from(text.as_str()),
-            Value::Bool(value) => ToSqlOutput::from(*value),
-            Value::Number(number) => match number.as_i64() {
-                Some(number) => ToSqlOutput::from(number),
-                None => ToSqlOutput::from(number.as_f64().unwrap_or(f64::NAN)),
-            },
-            _ => ToSqlOutput::Owned(SqlValue::Null),
-        })
-    }
 }

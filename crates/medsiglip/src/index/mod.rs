@@ -29,6 +29,7 @@ pub mod graph;
 mod local;
 mod query;
 pub mod scan;
+mod sqlite;
 mod tune;
 
 use std::collections::HashSet;

@@ -10,8 +10,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::graph::{Builder, Graph, GraphFile, Header, remove_graph, write_graph};
-use super::local::{Place, damaged};
+use super::local::Place;
 use super::scan::{self, Scored, Vectors};
+use super::sqlite::damaged;
 use super::{LocalStore, Store};
 use crate::embedding::Embeddings;
 use crate::{Error, Result};
