@@ -2,25 +2,27 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use medsiglip::Model;
-use medsiglip::embedding::{EmbeddingTable, IdMatch, Provenance, TableOptions};
+use medsiglip::embedding::{EmbeddingTable, TableOptions};
 use medsiglip::index::{
-    About, Approximation, Digest, Item as Stored, LocalStore, Precision, Store, Tuned, Tuning,
+    About, Approximation, Digest, Item as Stored, LocalStore, Store, Tuned, Tuning,
 };
 use serde_json::{Map, Value, json};
 use sha2::Digest as _;
 
+use super::metadata::{Fields, file_of};
 use crate::args::{
     IndexAddArgs, IndexArgs, IndexCommand, IndexCompactArgs, IndexImportArgs, IndexInfoArgs,
-    IndexTuneArgs, MetadataArgs, OutputArgs,
+    IndexTuneArgs, OutputArgs,
 };
 use crate::batches::{self, Outcome};
 use crate::inputs::{self, Inputs, Item};
+use crate::journal::Fingerprint;
 use crate::messages::{self, Exit, Failure, Result, count};
 use crate::parallel;
 use crate::pictures::DicomSource;
@@ -52,55 +54,79 @@ pub fn open(folder: &Path) -> Result<LocalStore> {
 }
 
 /// The store in a folder, made where there is none, for embeddings made like this.
-fn open_for(
-    folder: &Path,
-    precision: Precision,
-    dim: usize,
-    made: Option<&Provenance>,
-) -> Result<LocalStore> {
+fn open_for(folder: &Path, about: &About) -> Result<LocalStore> {
     if !LocalStore::is_at(folder) {
-        let about = About {
-            dim,
-            precision,
-            provenance: made.cloned(),
-        };
-        return Ok(LocalStore::create(folder, &about)?);
+        return Ok(LocalStore::create(folder, about)?);
     }
     let store = LocalStore::open(folder)?;
-    store.about().accepts(dim, made)?;
+    store
+        .about()
+        .accepts(about.dim, about.provenance.as_ref())?;
+    if let (Some(own), Some(now)) = (&store.about().reading, &about.reading) {
+        let names = own.keys().chain(now.keys());
+        if let Some(name) = names
+            .into_iter()
+            .find(|name| own.get(*name) != now.get(*name))
+        {
+            let shown = |of: &Fingerprint| of.get(name).map_or("none".into(), Value::to_string);
+            return Err(Failure::argument(format!(
+                "store: made with {name} {}, got {}; give the options of then, or make another store",
+                shown(own),
+                shown(now)
+            )));
+        }
+    }
     Ok(store)
 }
 
 fn add(args: &IndexAddArgs) -> Result<Exit> {
     args.dicom.display.check(args.pixels.recipe)?;
+    if args.prune && !args.paths.iter().any(|path| path.is_dir()) {
+        return Err(Failure::argument(
+            "--prune: expected folders among the paths",
+        ));
+    }
     let key = args.dicom.patient_key()?;
     let inputs = gather(args)?;
-    let extra = Extra::read(&args.metadata)?;
+    let mut fields = Fields::read(&args.metadata)?;
     let model = run::load(&inputs, &args.model, &args.pixels, &args.text_args)?;
-    let made = model.provenance(false)?;
-    let dim = model.config().vision.hidden_size;
-    let mut store = open_for(&args.store, args.vectors.into(), dim, Some(&made))?;
+    let encoding = run::encoding(&model, &args.model, &args.pixels, &args.dicom, key);
+    let mut reading = encoding.reader.fingerprint();
+    reading.extend(args.tiles.fingerprint());
+    let about = About {
+        dim: model.config().vision.hidden_size,
+        precision: args.vectors.into(),
+        provenance: Some(model.provenance(false)?),
+        reading: Some(reading),
+    };
+    let mut store = open_for(&args.store, &about)?;
     batches::stop_on_ctrl_c();
     let known: HashMap<String, Option<Digest>> = store.contents()?.into_iter().collect();
+    let ids: Vec<_> = inputs.items.iter().map(Item::id).collect();
+    fields.join(
+        known
+            .keys()
+            .map(String::as_str)
+            .chain(ids.iter().map(AsRef::as_ref)),
+    )?;
     let digests = digests(&inputs, args.model.decode_threads());
+    if batches::is_stopped() {
+        return Ok(interrupted());
+    }
     if args.prune {
-        prune(&mut store, &known, &inputs, &args.paths)?;
+        prune(&mut store, &known, &ids, &args.paths)?;
     }
     let is_new = |item: &&Item| {
-        let Item::Image(source) = item else {
-            return true;
-        };
-        let digest = digests.get(source.path());
+        let digest = item.source().and_then(|source| digests.get(source.path()));
         digest.is_none() || known.get(&*item.id()).and_then(Option::as_ref) != digest
     };
     let new: Vec<Item> = inputs.items.iter().filter(is_new).cloned().collect();
     let unchanged: Vec<&Item> = inputs.items.iter().filter(|item| !is_new(item)).collect();
-    update(&mut store, &extra, &unchanged)?;
-    let encoding = run::encoding(&model, &args.model, &args.pixels, &args.dicom, key);
+    update(&mut store, &fields, &unchanged)?;
     let batches = batches::split(&new, args.batch.batch_size.get());
     let mut adding = Adding {
         store,
-        extra,
+        fields,
         digests,
         progress: Progress::new(new.len(), 0),
         stored: 0,
@@ -111,25 +137,12 @@ fn add(args: &IndexAddArgs) -> Result<Exit> {
         let is_over = batches::is_stopped() || (failed && args.batch.fail_fast);
         Ok::<_, Failure>(!is_over)
     })?;
-    adding.progress.finish();
-    let done = adding.stored + adding.failed;
-    messages::note(format_args!(
-        "stored {}, {} unchanged, {} failed; the store holds {}",
-        count(adding.stored, "picture"),
-        unchanged.len(),
-        adding.failed,
-        adding.store.len()?
-    ));
-    adding.extra.tell_unused();
-    if done < new.len() && batches::is_stopped() {
-        messages::say("interrupted; the same command goes on");
-        return Ok(Exit::Interrupted);
-    }
-    Ok(match (adding.failed, adding.stored + unchanged.len()) {
-        (0, _) => Exit::Done,
-        (_, 0) => Exit::NothingDone,
-        _ => Exit::SomeFailed,
-    })
+    adding.finish(new.len(), unchanged.len())
+}
+
+fn interrupted() -> Exit {
+    messages::say("interrupted; the same command goes on");
+    Exit::Interrupted
 }
 
 fn gather(args: &IndexAddArgs) -> Result<Inputs> {
@@ -179,66 +192,63 @@ pub fn digest(path: &Path) -> Option<Digest> {
     }
 }
 
-/// Removes what came from files of the folders given that are not there any more.
-fn prune(
+/// Removes what came from files below the folders given that do not exist any more.
+///
+/// # Errors
+/// Where a folder holds no picture at all: it may be a disk that is not there.
+fn prune<S: AsRef<str>>(
     store: &mut LocalStore,
     known: &HashMap<String, Option<Digest>>,
-    inputs: &Inputs,
+    ids: &[S],
     paths: &[PathBuf],
 ) -> Result<()> {
-    let there: HashSet<_> = inputs.items.iter().map(Item::id).collect();
     let folders: Vec<&PathBuf> = paths.iter().filter(|path| path.is_dir()).collect();
-    if folders.is_empty() {
-        return Err(Failure::argument(
-            "--prune: expected folders among the paths",
-        ));
+    let is_below = |id: &str, folder: &Path| Path::new(id).starts_with(folder);
+    let is_empty = |folder: &&&PathBuf| !ids.iter().any(|id| is_below(id.as_ref(), folder));
+    if let Some(folder) = folders.iter().find(is_empty) {
+        return Err(Failure::argument(format!(
+            "--prune: nothing is removed, for there is no picture at all in {}",
+            folder.display()
+        ))
+        .hint("is its disk there? what is gone for good can be dropped with the store"));
     }
-    let is_gone = |(id, content): &(&String, &Option<Digest>)| {
-        let path = Path::new(id.as_str());
-        content.is_some()
-            && !there.contains(id.as_str())
-            && folders.iter().any(|folder| path.starts_with(folder))
+    let is_gone = |id: &str| {
+        let file = std::fs::symlink_metadata(file_of(id));
+        file.is_err_and(|error| error.kind() == ErrorKind::NotFound)
     };
-    let gone: Vec<String> = known
-        .iter()
-        .filter(is_gone)
-        .map(|(id, _)| id.clone())
-        .collect();
-    let removed = store.remove(&gone)?;
+    let made = known.iter().filter(|(_, content)| content.is_some());
+    let below = made.filter(|(id, _)| folders.iter().any(|folder| is_below(id, folder)));
+    let gone = below
+        .filter(|(id, _)| is_gone(id))
+        .map(|(id, _)| id.clone());
+    let removed = store.remove(&gone.collect::<Vec<_>>())?;
     messages::note(format_args!("removed {}", count(removed, "picture")));
     Ok(())
 }
 
 /// Gives unchanged pictures the fields that they do not have so.
-fn update(store: &mut LocalStore, extra: &Extra, unchanged: &[&Item]) -> Result<()> {
-    if extra.fields.is_empty() {
-        return Ok(());
-    }
-    let mut changed = Vec::new();
-    for item in unchanged {
-        let id = item.id();
-        let (Some(fields), Some(stored)) = (extra.of(&id), store.get(&id)?) else {
-            continue;
-        };
-        let mut metadata = stored.metadata.clone();
-        metadata.extend(fields.clone());
-        if metadata != stored.metadata {
-            let content = item.source().and_then(|source| digest(source.path()));
-            changed.push(Stored {
-                id: id.into_owned(),
-                content,
-                embedding: stored.embedding,
-                metadata,
-            });
+fn update(store: &mut LocalStore, fields: &Fields, unchanged: &[&Item]) -> Result<()> {
+    let mut changed = 0;
+    for chunk in unchanged.chunks(CHUNK) {
+        let mut new = Vec::new();
+        for item in chunk {
+            let id = item.id();
+            let (Some(fields), Some(stored)) = (fields.of(&id), store.get(&id)?) else {
+                continue;
+            };
+            let mut metadata = stored.metadata.clone();
+            metadata.extend(fields.clone());
+            if metadata != stored.metadata {
+                new.push((id.into_owned(), metadata));
+            }
         }
+        store.describe(&new)?;
+        changed += new.len();
     }
-    for chunk in changed.chunks(CHUNK) {
-        store.put(chunk)?;
-    }
-    if !changed.is_empty() {
+    if changed > 0 {
         messages::note(format_args!(
             "gave new fields to {}",
-            count(changed.len(), "picture")
+            count(changed, "picture")
         ));
     }
     Ok(())
@@ -247,7 +257,7 @@ fn update(store: &mut LocalStore, extra: &Extra, unchanged: &[&Item]) -> Result<
 /// Pictures on their way into a store.
 struct Adding {
     store: LocalStore,
-    extra: Extra,
+    fields: Fields,
     digests: HashMap<PathBuf, Digest>,
     progress: Progress,
     stored: usize,
@@ -266,13 +276,7 @@ impl Adding {
             match outcome.embedding {
                 Ok(embedding) => {
                     let id = item.id().into_owned();
-                    let mut metadata = outcome
-                        .about
-                        .dicom
-                        .as_deref()
-                        .map(of_dicom)
-                        .unwrap_or_default();
-                    metadata.extend(self.extra.take(&id));
+                    let metadata = self.metadata(&id, outcome.about.dicom.as_deref())?;
                     let content = item
                         .source()
                         .and_then(|source| self.digests.get(source.path()));
@@ -300,7 +304,48 @@ impl Adding {
         self.progress.add(items.len());
         Ok(failed)
     }
+
+    /// Fields that a changed file had from a table stay; those of DICOM are the file's own.
+    fn metadata(&self, id: &str, dicom: Option<&DicomSource>) -> Result<Map<String, Value>> {
+        let stored = self.store.get(id)?;
+        let mut metadata = stored.map(|stored| stored.metadata).unwrap_or_default();
+        metadata.retain(|name, _| !DICOM.contains(&name.as_str()) || dicom.is_none());
+        metadata.extend(dicom.map(of_dicom).unwrap_or_default());
+        metadata.extend(self.fields.of(id).cloned().unwrap_or_default());
+        Ok(metadata)
+    }
+
+    /// Says what was done of so many, beside so many that had not changed.
+    fn finish(self, new: usize, unchanged: usize) -> Result<Exit> {
+        self.progress.finish();
+        messages::note(format_args!(
+            "stored {}, {unchanged} unchanged, {} failed; the store holds {}",
+            count(self.stored, "picture"),
+            self.failed,
+            self.store.len()?
+        ));
+        if self.stored + self.failed < new && batches::is_stopped() {
+            return Ok(interrupted());
+        }
+        Ok(match (self.failed, self.stored + unchanged) {
+            (0, _) => Exit::Done,
+            (_, 0) => Exit::NothingDone,
+            _ => Exit::SomeFailed,
+        })
+    }
 }
+
+/// Names of the fields of [`of_dicom`].
+const DICOM: [&str; 8] = [
+    "modality",
+    "view",
+    "body_part",
+    "laterality",
+    "study",
+    "series",
+    "patient",
+    "frame",
+];
 
 /// The fields of a DICOM file: nothing that names a person.
 pub fn of_dicom(source: &DicomSource) -> Map<String, Value> {
@@ -321,107 +366,18 @@ pub fn of_dicom(source: &DicomSource) -> Map<String, Value> {
         .collect()
 }
 
-/// Fields that a table gives to ids.
-struct Extra {
-    fields: HashMap<String, Map<String, Value>>,
-    ids: IdMatch,
-    used: HashSet<String>,
-    given: bool,
-}
-
-impl Extra {
-    fn read(args: &MetadataArgs) -> Result<Self> {
-        let mut extra = Self {
-            fields: HashMap::new(),
-            ids: args.ids(),
-            used: HashSet::new(),
-            given: args.metadata.is_some(),
-        };
-        let Some(path) = &args.metadata else {
-            return Ok(extra);
-        };
-        let bad = |what: &str| Failure::argument(format!("metadata: {what}: {}", path.display()));
-        let file = File::open(path).map_err(|e| Failure::io("read", path, e))?;
-        let mut reader = csv::Reader::from_reader(file);
-        let header = reader
-            .headers()
-            .map_err(|_| bad("expected a CSV file with a header"))?
-            .clone();
-        let place = |name: &str| header.iter().position(|own| own == name);
-        let id = match &args.metadata_id {
-            Some(name) => place(name).ok_or_else(|| bad(&format!("no column {name}")))?,
-            None => ["id", "path", "image"]
-                .into_iter()
-                .find_map(place)
-                .ok_or_else(|| {
-                    bad("no column id, path or image; --metadata-id names the one with the ids")
-                })?,
-        };
-        for (row, record) in reader.records().enumerate() {
-            let record = record.map_err(|_| bad(&format!("row {} cannot be read", row + 2)))?;
-            let cells = header.iter().zip(&record).enumerate();
-            let fields = cells.filter(|(at, (_, cell))| *at != id && !cell.trim().is_empty());
-            let fields = fields.map(|(_, (name, cell))| (name.to_owned(), value(cell.trim())));
-            let key = extra
-                .ids
-                .key(record.get(id).unwrap_or_default().trim())
-                .to_owned();
-            if extra.fields.insert(key, fields.collect()).is_some() {
-                return Err(bad(&format!("the id of row {} is there twice", row + 2)));
-            }
-        }
-        Ok(extra)
-    }
-
-    fn of(&self, id: &str) -> Option<&Map<String, Value>> {
-        self.fields.get(self.ids.key(id))
-    }
-
-    fn take(&mut self, id: &str) -> Map<String, Value> {
-        let fields = self.of(id).cloned();
-        if fields.is_some() {
-            self.used.insert(self.ids.key(id).to_owned());
-        }
-        fields.unwrap_or_default()
-    }
-
-    /// Where a table was given and nothing took anything from it, the ids are not what was meant.
-    fn tell_unused(&self) {
-        if self.given && self.used.is_empty() {
-            messages::say(
-                "warning: no stored picture has an id of the metadata; --metadata-ids file-name joins by the file's name",
-            );
-        }
-    }
-}
-
-/// A number where it is written as one would be, so that `007` stays a text.
-fn value(cell: &str) -> Value {
-    let whole = cell
-        .parse::<i64>()
-        .ok()
-        .filter(|number| number.to_string() == cell);
-    if let Some(whole) = whole {
-        return whole.into();
-    }
-    let digits = cell.trim_start_matches('-');
-    let is_plain = digits.contains('.')
-        && !digits.starts_with('.')
-        && (digits.starts_with("0.") || !digits.starts_with('0'));
-    let number = cell.parse::<f64>().ok().filter(|_| is_plain);
-    number.map_or_else(|| cell.into(), Value::from)
-}
-
 fn import(args: &IndexImportArgs) -> Result<Exit> {
-    let mut extra = Extra::read(&args.metadata)?;
+    let mut fields = Fields::read(&args.metadata)?;
     let table = EmbeddingTable::read(&args.embeddings, &TableOptions::default())?;
     let embeddings = table.embeddings();
-    let mut store = open_for(
-        &args.store,
-        args.vectors.into(),
-        embeddings.dim(),
-        table.provenance(),
-    )?;
+    fields.join(table.ids().iter().map(String::as_str))?;
+    let about = About {
+        dim: embeddings.dim(),
+        precision: args.vectors.into(),
+        provenance: table.provenance().cloned(),
+        reading: None,
+    };
+    let mut store = open_for(&args.store, &about)?;
     batches::stop_on_ctrl_c();
     let rows: Vec<(&String, &[f32])> = table.ids().iter().zip(embeddings.rows()).collect();
     let mut progress = Progress::new(rows.len(), 0);
@@ -434,7 +390,7 @@ fn import(args: &IndexImportArgs) -> Result<Exit> {
             id: (*id).clone(),
             content: None,
             embedding: row.to_vec(),
-            metadata: extra.take(id),
+            metadata: fields.of(id).cloned().unwrap_or_default(),
         };
         let items: Vec<Stored> = chunk.iter().map(item).collect();
         store.put(&items)?;
@@ -447,7 +403,6 @@ fn import(args: &IndexImportArgs) -> Result<Exit> {
         count(stored, "embedding"),
         store.len()?
     ));
-    extra.tell_unused();
     if stored < rows.len() {
         messages::say("interrupted; the same command begins again and replaces what is there");
         return Ok(Exit::Interrupted);

@@ -21,6 +21,8 @@ pub mod index;
 #[cfg(feature = "evaluate")]
 mod index_eval;
 #[cfg(feature = "evaluate")]
+mod metadata;
+#[cfg(feature = "evaluate")]
 pub mod search;
 #[cfg(all(feature = "train", feature = "evaluate"))]
 mod curves;

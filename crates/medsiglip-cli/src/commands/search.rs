@@ -111,7 +111,7 @@ fn query(args: &SearchArgs) -> Result<Query> {
             .clone()
             .map(|field| (field, args.per_group.get())),
         distinct: args.distinct,
-        at_least: args.min_cosine,
+        min_cosine: args.min_cosine,
         ..Query::default()
     })
 }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Result};
 
-/// Bytes of a filter: SQLite takes the parameters of one that is so long.
-const MAX_LETTERS: usize = 1 << 16;
+/// Bytes of a filter. A value takes two of them at least, so that SQLite has a parameter for each, of 32,766.
+const MAX_LETTERS: usize = 60_000;
 /// Parentheses and `not`s within each other.
 const MAX_DEPTH: usize = 100;
 
@@ -126,11 +126,7 @@ impl Filter {
         };
         let written = match self {
             Self::Compare { field, how, value } => {
-                let types = match value {
-                    Value::String(_) => "('text')",
-                    Value::Number(_) => "('integer', 'real')",
-                    _ => "('true', 'false')",
-                };
+                let types = json_types(value);
                 let path = parameter(Value::String(path(field)));
                 let value = parameter(value.clone());
                 write!(
@@ -140,13 +136,17 @@ impl Filter {
                 )
             }
             Self::In { field, values: any } => {
-                let one = |value: &Value| Self::Compare {
-                    field: field.clone(),
-                    how: Comparison::Equal,
-                    value: value.clone(),
+                let path = parameter(Value::String(path(field)));
+                let of_type = |types: &'static str| {
+                    let own = any.iter().filter(|value| json_types(value) == types);
+                    let own: Vec<String> = own.map(|value| parameter(value.clone())).collect();
+                    let own = own.join(", ");
+                    format!(
+                        "coalesce(json_type(metadata, {path}), '') IN {types} AND json_extract(metadata, {path}) IN ({own})"
+                    )
                 };
-                Self::Or(any.iter().map(one).collect()).write_sql(sql, values);
-                Ok(())
+                let all = [TEXT, NUMBER, TRUTH].map(of_type);
+                write!(sql, "({})", all.join(" OR "))
             }
             Self::IsNull(field) => {
                 let path = parameter(Value::String(path(field)));
@@ -189,6 +189,20 @@ fn join(
             join(second, (by, of_none), sql, values)?;
             write!(sql, ")")
         }
+    }
+}
+
+/// Types of JSON, as SQLite names them.
+const TEXT: &str = "('text')";
+const NUMBER: &str = "('integer', 'real')";
+const TRUTH: &str = "('true', 'false')";
+
+/// Those that can be compared with a value.
+fn json_types(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => TEXT,
+        Value::Number(_) => NUMBER,
+        _ => TRUTH,
     }
 }
 

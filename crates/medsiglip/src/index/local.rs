@@ -174,6 +174,18 @@ impl LocalStore {
         self.folder.join(format!("vectors-{generation}.bin"))
     }
 
+    /// Removes files of vectors of other generations. Who has one open keeps it; where one cannot be deleted, it is only too much.
+    fn remove_others(&self, generation: i64) {
+        let own = self.vectors_at(generation);
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            if name.starts_with("vectors-") && name.ends_with(".bin") && path != own {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
     pub(super) fn place(&self) -> Result<Place> {
         let row = self
             .database
@@ -310,7 +322,8 @@ impl LocalStore {
         }
     }
 
-    /// Reads everything and compares it with its checksums; how many items there are.
+    /// Reads every vector and compares it with its checksum, then the graph, and has SQLite check its own structure; how many
+    /// items there are.
     ///
     /// # Errors
     /// `BAD_CONFIG` where something is damaged; `IO_ERROR`.
@@ -323,28 +336,35 @@ impl LocalStore {
         if sound != "ok" {
             return Err(damaged(&self.path()));
         }
-        let reading = self.database.unchecked_transaction().map_err(wrong)?;
-        let place = self.place()?;
-        self.verify_graph(&place)?;
+        let (place, rows) = self.checksums()?;
+        // No writer waits for the vectors: what they were stays mapped.
         let map = self.map(&place)?;
-        let mut query = self
-            .database
-            .prepare("SELECT slot, crc FROM items")
-            .map_err(wrong)?;
-        let rows = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
-        let mut count = 0;
-        for row in rows.map_err(wrong)? {
-            let (slot, crc) = row.map_err(wrong)?;
-            let bytes = usize::try_from(slot).ok().and_then(|slot| {
+        for (slot, crc) in &rows {
+            let bytes = usize::try_from(*slot).ok().and_then(|slot| {
                 let first = slot.checked_mul(self.stride())?;
                 map.as_ref()?.get(first..first.checked_add(self.stride())?)
             });
-            self.check_crc(bytes.ok_or_else(|| damaged(&self.path()))?, crc)?;
-            count += 1;
+            self.check_crc(bytes.ok_or_else(|| damaged(&self.path()))?, *crc)?;
         }
-        drop(query);
+        self.verify_graph(&place)?;
+        Ok(rows.len())
+    }
+
+    /// The place and checksum of every vector, and where they are, which is mapped.
+    fn checksums(&self) -> Result<(Place, Vec<(i64, i64)>)> {
+        let wrong = self.wrong();
+        let reading = self.database.unchecked_transaction().map_err(wrong)?;
+        let place = self.place()?;
+        self.map(&place)?;
+        let rows = {
+            let sql = "SELECT slot, crc FROM items";
+            let mut query = self.database.prepare(sql).map_err(wrong)?;
+            let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+            let rows: rusqlite::Result<Vec<_>> = rows.map_err(wrong)?.collect();
+            rows.map_err(wrong)?
+        };
         reading.commit().map_err(wrong)?;
-        Ok(count)
+        Ok((place, rows))
     }
 }
 
@@ -386,14 +406,7 @@ impl Store for LocalStore {
                 .prepare_cached("INSERT INTO items VALUES (?1, ?2, ?3, ?4, ?5)")
                 .map_err(wrong)?;
             for (i, (item, bytes)) in items.iter().zip(bytes.chunks_exact(stride)).enumerate() {
-                let metadata = serde_json::to_string(&item.metadata).expect("a map of values");
-                if metadata.len() > MAX_METADATA {
-                    return Err(Error::Limit {
-                        what: "the size of an item's metadata in bytes",
-                        got: metadata.len() as u64,
-                        limit: MAX_METADATA as u64,
-                    });
-                }
+                let metadata = text_of(&item.metadata)?;
                 gone.execute([&item.id]).map_err(wrong)?;
                 let (slot, crc) = ((place.next + i) as i64, i64::from(crc32c::crc32c(bytes)));
                 let content = item.content.as_ref().map(|digest| &digest[..]);
@@ -404,6 +417,20 @@ impl Store for LocalStore {
             writing
                 .execute("UPDATE store SET next = ?1", [next])
                 .map_err(wrong)?;
+        }
+        writing.commit().map_err(wrong)
+    }
+
+    fn describe(&mut self, metadata: &[(String, Map<String, Value>)]) -> Result<()> {
+        let path = self.path();
+        let wrong = |e| failed(&path, e);
+        let writing = self.writing()?;
+        {
+            let sql = "UPDATE items SET metadata = ?1 WHERE id = ?2";
+            let mut changed = writing.prepare_cached(sql).map_err(wrong)?;
+            for (id, metadata) in metadata {
+                changed.execute((text_of(metadata)?, id)).map_err(wrong)?;
+            }
         }
         writing.commit().map_err(wrong)
     }
@@ -546,9 +573,22 @@ impl Store for LocalStore {
         drop(map);
         *self.mapped.borrow_mut() = None;
         self.forget_graph();
-        // Who has it open keeps it; where it cannot be deleted, it is only too much.
-        let _ = fs::remove_file(self.vectors_at(place.generation));
-        self.database.execute_batch("VACUUM").map_err(wrong)
+        self.remove_others(place.generation + 1);
+        // The room that it gives back is little; another process may be reading.
+        let _ = self.database.execute_batch("VACUUM");
+        Ok(())
+    }
+}
+
+/// Metadata as they are stored.
+fn text_of(metadata: &Map<String, Value>) -> Result<String> {
+    let text = serde_json::to_string(metadata).expect("a map of values");
+    match text.len() > MAX_METADATA {
+        true => Err(Error::BadArgument(format!(
+            "store: expected metadata of at most {MAX_METADATA} bytes an item, got {}",
+            text.len()
+        ))),
+        false => Ok(text),
     }
 }
 

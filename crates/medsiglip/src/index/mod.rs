@@ -6,7 +6,7 @@
 //!
 //! # fn main() -> medsiglip::Result<()> {
 //! # let folder = tempfile::tempdir().unwrap();
-//! let about = About { dim: 2, precision: Precision::F32, provenance: None };
+//! let about = About { dim: 2, precision: Precision::F32, provenance: None, reading: None };
 //! let mut store = LocalStore::create(&folder.path().join("store"), &about)?;
 //! let metadata = serde_json::json!({"modality": "CR", "age": 61});
 //! store.put(&[Item {
@@ -32,7 +32,7 @@ pub mod scan;
 mod sqlite;
 mod tune;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -71,6 +71,10 @@ pub struct About {
     pub precision: Precision,
     /// How they were made; absent for those of an encoder that says nothing of itself.
     pub provenance: Option<Provenance>,
+    /// What else decided them and what is known of them, by name: how DICOM files are shown, slides are cut; absent where nobody
+    /// knows.
+    #[serde(default)]
+    pub reading: Option<BTreeMap<String, Value>>,
 }
 
 /// What is stored.
@@ -145,6 +149,12 @@ pub trait Store {
     /// # Errors
     /// `BAD_ARGUMENT` where another process is writing.
     fn remove(&mut self, ids: &[String]) -> Result<usize>;
+
+    /// Replaces the metadata of items, by id, all or none.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where metadata are too large, or another process is writing.
+    fn describe(&mut self, metadata: &[(String, Map<String, Value>)]) -> Result<()>;
 
     /// An item.
     ///

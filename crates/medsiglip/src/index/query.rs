@@ -51,8 +51,8 @@ pub struct Query {
     pub per_group: Option<(String, usize)>,
     /// Of two hits whose cosine is above this, the worse one is left out.
     pub distinct: Option<f64>,
-    /// The least score of a hit.
-    pub at_least: Option<f64>,
+    /// The least cosine of a hit.
+    pub min_cosine: Option<f64>,
 }
 
 /// A hit in its place.
@@ -99,6 +99,10 @@ impl Query {
                 Fusion::Sum => self.by_sum(store, &units, depth, filter.as_ref())?,
                 Fusion::ReciprocalRank => self.by_ranks(store, &units, depth, filter.as_ref())?,
             };
+            // Cosines fall: what comes after one that is too low is lower.
+            let least = self.min_cosine.filter(|_| self.fusion == Fusion::Sum);
+            let last = candidates.last().map(|(score, _)| *score);
+            let is_all = is_all || least.zip(last).is_some_and(|(least, last)| last < least);
             let picked = self.pick(store, candidates, &units)?;
             if picked.len() >= self.k || is_all || depth >= all {
                 return Ok(picked);
@@ -209,10 +213,11 @@ impl Query {
         let mut embeddings: Vec<Vec<f32>> = Vec::new();
         let mut of_group: HashMap<String, usize> = HashMap::new();
         for (score, hit) in candidates {
-            if picked.len() == self.k || self.at_least.is_some_and(|least| score < least) {
+            if picked.len() == self.k {
                 break;
             }
-            if self.without.contains(&hit.id) {
+            let is_low = self.min_cosine.is_some_and(|least| hit.cosine < least);
+            if is_low || self.without.contains(&hit.id) {
                 continue;
             }
             let group = self.per_group.as_ref().and_then(|(field, most)| {

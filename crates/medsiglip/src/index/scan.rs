@@ -72,6 +72,7 @@ pub fn top_k(
     k: usize,
     keep: Option<&[bool]>,
 ) -> Vec<Vec<Scored>> {
+    let k = k.min(vectors.rows(dim));
     let queries: Vec<&[f32]> = queries.chunks_exact(dim).collect();
     let blocks = queries.par_chunks(QUERIES);
     if queries.len() > QUERIES {

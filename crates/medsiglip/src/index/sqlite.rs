@@ -15,8 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Sets up a connection.
 pub(super) fn prepare(database: &Connection) -> rusqlite::Result<()> {
     database.busy_timeout(PATIENCE)?;
-    // A rollback journal, so that a store on a read-only disk can be searched; every commit is on the disk.
-    database.pragma_update(None, "synchronous", "FULL")?;
+    // A rollback journal, so that a store on a read-only disk can be searched. Every commit is on the disk, and so is that its journal
+    // is gone, which would take it back after a power cut.
+    database.pragma_update(None, "synchronous", "EXTRA")?;
     database.pragma_update(None, "trusted_schema", false)
 }
 
@@ -31,7 +32,7 @@ pub(super) fn failed(path: &Path, error: rusqlite::Error) -> Error {
     match code {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(path),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::BadArgument(format!(
-            "another process is writing to the store; try again when it is done: {}",
+            "another process is using the store; try again when it is done: {}",
             path.display()
         )),
         Some(_) => Error::io("use", path, std::io::Error::other(error)),

@@ -41,6 +41,7 @@ fn about(dim: usize, precision: Precision) -> About {
         dim,
         precision,
         provenance: None,
+        reading: None,
     }
 }
 

@@ -88,7 +88,7 @@ fn a_sum_is_searched_for_by_its_weights() {
             assert!((found.cosines[1] - cosines(&rows, &of_b)[own]).abs() < 1e-5);
         }
         let query = Query {
-            at_least: Some(found[7].score),
+            min_cosine: Some(found[7].hit.cosine),
             ..query
         };
         assert_eq!(query.ask(&store).unwrap().len(), 8);
