@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
@@ -42,6 +41,7 @@ pub enum IndexCommand {
 /// Of a DICOM file, the fields modality, view, body_part, laterality, study, series and frame are stored for filters, and with
 /// --patient-id hash patient: nothing else, and nothing that names a person.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct IndexAddArgs {
     /// The store's folder; it is made where there is none
     #[arg(value_name = "STORE")]
@@ -73,6 +73,7 @@ pub struct IndexAddArgs {
 
 /// Store embeddings that were made before, by `embed` or any other software.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct IndexImportArgs {
     /// The store's folder; it is made where there is none
     #[arg(value_name = "STORE")]
@@ -115,6 +116,7 @@ impl MetadataArgs {
 /// for by its prompts. By captions, with --captions: every picture asks for its caption, every caption for its pictures. Beside
 /// precisions stands what chance gives. Not for clinical use.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct IndexEvalArgs {
     /// The store's folder
     #[arg(value_name = "STORE")]
@@ -136,7 +138,7 @@ pub struct IndexEvalArgs {
     pub captions: Option<String>,
     /// Measure among these items alone
     #[arg(long = "where", value_name = "FILTER")]
-    pub filter: Option<FilterText>,
+    pub filter: Option<Filter>,
     /// Numbers of hits to look at; comma-separated
     #[arg(
         long,
@@ -165,11 +167,12 @@ pub struct IndexEvalArgs {
 
 /// Tell what a store holds.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct IndexInfoArgs {
     /// The store's folder
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
-    /// Read everything and compare it with its checksums
+    /// Read every vector and what `index tune` made, compare them with their checksums, and have the database check itself
     #[arg(long)]
     pub verify: bool,
 }
@@ -199,8 +202,9 @@ pub struct IndexTuneArgs {
     pub seed: u64,
 }
 
-/// Give back the room of what was removed and replaced.
+/// Give back the room of what was removed and replaced; what `index tune` made is gone then: tune again.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct IndexCompactArgs {
     /// The store's folder
     #[arg(value_name = "STORE")]
@@ -267,7 +271,7 @@ pub struct SearchArgs {
     pub k: NonZeroUsize,
     /// Search these items alone, for example 'modality = "CR" and view in ("PA", "AP")'
     #[arg(long = "where", value_name = "FILTER")]
-    pub filter: Option<FilterText>,
+    pub filter: Option<Filter>,
     /// Tell at most --per-group hits with the same value of this field, for example patient or study
     #[arg(long, value_name = "FIELD")]
     pub group_by: Option<String>,
@@ -289,7 +293,8 @@ pub struct SearchArgs {
     /// Form of the hits [default: a table on a terminal, else jsonl]
     #[arg(long, value_enum)]
     pub format: Option<SearchFormat>,
-    /// Also write a page with the hits as the model sees them
+    /// Also write a page with the hits as the model sees them. It shows no study, series or patient, but every other field, those of
+    /// --metadata too
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     #[command(flatten)]
@@ -300,32 +305,6 @@ pub struct SearchArgs {
     pub dicom: DicomArgs,
     #[command(flatten)]
     pub text_args: TextArgs,
-}
-
-/// A filter, and how it was written.
-#[derive(Debug, Clone)]
-pub struct FilterText {
-    /// What it says.
-    pub filter: Filter,
-    text: String,
-}
-
-impl FromStr for FilterText {
-    type Err = medsiglip::Error;
-
-    fn from_str(text: &str) -> medsiglip::Result<Self> {
-        let (filter, text) = (text.parse()?, text.to_owned());
-        Ok(Self { filter, text })
-    }
-}
-
-impl SearchArgs {
-    /// How the filter was written; empty without one.
-    pub fn filter_text(&self) -> String {
-        self.filter
-            .as_ref()
-            .map_or_else(String::new, |filter| filter.text.clone())
-    }
 }
 
 /// How several pictures and texts become one order.

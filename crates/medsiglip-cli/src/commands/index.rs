@@ -1,8 +1,7 @@
 //! `index`: pictures or embeddings into a store.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use comfy_table::Table;
@@ -13,16 +12,14 @@ use medsiglip::index::{
     About, Approximation, Digest, Item as Stored, LocalStore, Store, Tuned, Tuning,
 };
 use serde_json::{Map, Value, json};
-use sha2::Digest as _;
 
-use super::metadata::{Fields, file_of};
+use super::metadata::Fields;
 use crate::args::{
     IndexAddArgs, IndexArgs, IndexCommand, IndexCompactArgs, IndexImportArgs, IndexInfoArgs,
     IndexTuneArgs, OutputArgs,
 };
 use crate::batches::{self, Outcome};
-use crate::inputs::{self, Inputs, Item};
-use crate::journal::Fingerprint;
+use crate::inputs::{self, Inputs, Item, digest, file_of};
 use crate::messages::{self, Exit, Failure, Result, count};
 use crate::parallel;
 use crate::pictures::DicomSource;
@@ -62,17 +59,14 @@ fn open_for(folder: &Path, about: &About) -> Result<LocalStore> {
     store
         .about()
         .accepts(about.dim, about.provenance.as_ref())?;
+    // What one of them says nothing of is no contradiction: slides beside pictures that were not cut.
     if let (Some(own), Some(now)) = (&store.about().reading, &about.reading) {
-        let names = own.keys().chain(now.keys());
-        if let Some(name) = names
-            .into_iter()
-            .find(|name| own.get(*name) != now.get(*name))
-        {
-            let shown = |of: &Fingerprint| of.get(name).map_or("none".into(), Value::to_string);
+        let both = own
+            .iter()
+            .filter_map(|(name, own)| Some((name, own, now.get(name)?)));
+        if let Some((name, own, now)) = both.into_iter().find(|(_, own, now)| own != now) {
             return Err(Failure::argument(format!(
-                "store: made with {name} {}, got {}; give the options of then, or make another store",
-                shown(own),
-                shown(now)
+                "store: made with {name} {own}, got {now}; give the options of then, or make another store"
             )));
         }
     }
@@ -178,18 +172,6 @@ fn digests(inputs: &Inputs, threads: usize) -> HashMap<PathBuf, Digest> {
     known
         .filter_map(|(path, digest)| Some((path.to_path_buf(), digest?)))
         .collect()
-}
-
-/// SHA-256 of a file; `None` where it cannot be read.
-pub fn digest(path: &Path) -> Option<Digest> {
-    let (mut file, mut hash) = (File::open(path).ok()?, sha2::Sha256::new());
-    let mut bytes = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut bytes).ok()? {
-            0 => return Some(hash.finalize().into()),
-            read => hash.update(bytes.get(..read)?),
-        }
-    }
 }
 
 /// Removes what came from files below the folders given that do not exist any more.
@@ -370,6 +352,16 @@ fn import(args: &IndexImportArgs) -> Result<Exit> {
     let mut fields = Fields::read(&args.metadata)?;
     let table = EmbeddingTable::read(&args.embeddings, &TableOptions::default())?;
     let embeddings = table.embeddings();
+    if let Some(zero) = embeddings
+        .rows()
+        .position(|row| row.iter().all(|x| *x == 0.0))
+    {
+        return Err(Failure::argument(format!(
+            "embedding {} is zero and like nothing: {}",
+            zero + 1,
+            args.embeddings.display()
+        )));
+    }
     fields.join(table.ids().iter().map(String::as_str))?;
     let about = About {
         dim: embeddings.dim(),

@@ -6,10 +6,10 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use medsiglip::Model;
 use medsiglip::embedding::Embeddings;
-use medsiglip::index::evaluate::{Collection, Measured, by_pairs};
+use medsiglip::index::evaluate::{Collection, Measured, by_pairs, by_text};
 use medsiglip::index::{Store, Stored};
 use medsiglip::metrics::{Bootstrap, Resampling};
-use medsiglip::zero_shot::{PromptSet, ZeroShot};
+use medsiglip::zero_shot::{ClassScore, PromptSet, ZeroShot};
 use serde_json::{Value, json};
 
 use super::index::{check_model, open, print};
@@ -64,7 +64,7 @@ fn items(store: &dyn Store, args: &IndexEvalArgs) -> Result<Vec<Stored>> {
         let is_asked = |stored: &Stored| {
             args.filter
                 .as_ref()
-                .is_none_or(|filter| filter.filter.matches(&stored.metadata))
+                .is_none_or(|filter| filter.matches(&stored.metadata))
         };
         items.extend(stored.filter(is_asked));
         progress.add(1);
@@ -179,34 +179,28 @@ impl<'a> Asking<'a> {
             .map(|class| class.label.clone())
             .collect();
         let scores = zero_shot.scores(&self.embeddings)?;
-        let cosines = scores
-            .iter()
-            .flatten()
-            .map(|score| score.cosine.map_or(f64::NAN, f64::from));
-        let cosines: Vec<f64> = cosines.collect();
         let bootstrap = self.bootstrap(&(0..self.items.len()).collect::<Vec<_>>())?;
         let places = places(classes, &labels)?;
-        let of = |own: &Option<usize>| places[(*own)?];
-        let collection = Collection {
-            classes: collection.classes.iter().map(of).collect(),
-            ..collection.clone()
-        };
+        let own: Vec<Option<usize>> = collection
+            .classes
+            .iter()
+            .map(|own| places[(*own)?])
+            .collect();
+        let searched = own.iter().flatten().count();
         let mut parts = Vec::new();
         for (class, label) in labels.iter().enumerate() {
-            let there = collection
-                .classes
-                .iter()
-                .filter(|own| **own == Some(class))
-                .count();
+            let there = own.iter().filter(|own| **own == Some(class)).count();
             if there == 0 {
                 messages::say(format_args!("warning: no item is of the class {label}"));
                 continue;
             }
-            let found = collection.by_texts(&cosines, class, &self.ks, &bootstrap)?;
-            parts.push((
-                format!("{label} by words, {there} of {}", self.items.len()),
-                found,
-            ));
+            let cosine =
+                |scores: &Vec<ClassScore>| scores[class].cosine.map_or(f64::NAN, f64::from);
+            let cosines: Vec<f64> = scores.iter().map(cosine).collect();
+            let relevant: Vec<Option<bool>> =
+                own.iter().map(|own| Some((*own)? == class)).collect();
+            let found = by_text(&cosines, &relevant, &self.ks, &bootstrap)?;
+            parts.push((format!("{label} by words, {there} of {searched}"), found));
         }
         Ok(parts)
     }
@@ -265,20 +259,27 @@ impl<'a> Asking<'a> {
     }
 }
 
-/// The places of the items' classes in a prompt set.
+/// The places of the items' classes in a prompt set; items of other classes are not searched by words.
 fn places(classes: &[String], labels: &[String]) -> Result<Vec<Option<usize>>> {
     let same = |class: &String| {
         let is_it = |label: &String| label.eq_ignore_ascii_case(class);
         labels.iter().position(is_it)
     };
     let places: Vec<Option<usize>> = classes.iter().map(same).collect();
-    match places.iter().all(Option::is_none) {
-        true => Err(Failure::argument(format!(
+    let others = places.iter().filter(|place| place.is_none()).count();
+    if others == classes.len() {
+        return Err(Failure::argument(format!(
             "no class of the items is among the prompts': {}",
             labels.join(", ")
-        ))),
-        false => Ok(places),
+        )));
     }
+    if others > 0 {
+        messages::say(format_args!(
+            "warning: {} of the field have no prompts; their items are not searched by words",
+            count(others, "value")
+        ));
+    }
+    Ok(places)
 }
 
 fn table(parts: &[Part]) -> Result<String> {

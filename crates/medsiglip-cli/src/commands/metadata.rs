@@ -7,6 +7,7 @@ use medsiglip::embedding::IdMatch;
 use serde_json::{Map, Value};
 
 use crate::args::MetadataArgs;
+use crate::inputs::file_of;
 use crate::messages::{self, Failure, Result};
 
 /// Fields by the ids that a table has.
@@ -103,13 +104,6 @@ impl Fields {
         let row = self.rows.get(self.ids.key(file_of(id)));
         row.map(|row| &row.fields)
     }
-}
-
-/// The file that an item was made from, whole or in frames or tiles.
-pub fn file_of(id: &str) -> &str {
-    let ends = ["#frame=", "#x="];
-    let end = ends.iter().filter_map(|end| id.rfind(end)).next();
-    end.map_or(id, |end| &id[..end])
 }
 
 /// A number where it is written as one would be, so that `007` stays a text.

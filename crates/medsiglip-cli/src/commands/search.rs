@@ -9,10 +9,10 @@ use medsiglip::index::{Approximation, Found, LocalStore, Query, Store, Term};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::index::{check_model, digest, of_dicom, open, print};
+use super::index::{check_model, of_dicom, open, print};
 use crate::args::{SearchArgs, SearchFormat};
 use crate::batches::{self, Encoding, Outcome};
-use crate::inputs::{Item, Source};
+use crate::inputs::{Item, Source, digest};
 use crate::messages::{self, Exit, Failure, Result};
 use crate::output::{HitsPage, NOT_CLINICAL};
 use crate::run;
@@ -41,9 +41,7 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
         texts: Vec::new(),
     };
     if let Some(model) = &model {
-        if needs_model {
-            check_model(&store, model)?;
-        }
+        check_model(&store, model)?;
         let encoding = run::encoding(model, &args.model, &args.pixels, &args.dicom, key);
         asking.pictures(&encoding)?;
         asking.texts(model)?;
@@ -57,7 +55,8 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
     let hits = asking.hits(&found, model.as_ref())?;
     if let (Some(path), Some(model)) = (&args.html, &model) {
         let encoding = run::encoding(model, &args.model, &args.pixels, &args.dicom, None);
-        HitsPage::new(args, &hits, &encoding).write(path)?;
+        let contents = store.contents()?.into_iter().collect();
+        HitsPage::new(args, &hits, &encoding, &contents).write(path)?;
     }
     let format = args
         .format
@@ -105,7 +104,7 @@ fn query(args: &SearchArgs) -> Result<Query> {
     Ok(Query {
         fusion: args.fuse.into(),
         k: args.k.get(),
-        filter: args.filter.as_ref().map(|filter| filter.filter.clone()),
+        filter: args.filter.clone(),
         per_group: args
             .group_by
             .clone()
@@ -121,8 +120,8 @@ struct Asking<'a> {
     args: &'a SearchArgs,
     store: &'a LocalStore,
     query: Query,
-    /// Fields of the pictures that are asked with, from the store or from their DICOM files.
-    own: Vec<Map<String, Value>>,
+    /// Fields of each picture that is asked with, from its DICOM file and from the items of the store that were made from it.
+    own: Vec<Vec<Map<String, Value>>>,
     /// Terms that are texts which hits are to fit.
     texts: Vec<usize>,
 }
@@ -151,18 +150,23 @@ impl Asking<'_> {
                 Failure::argument(format!("{}: {}", failed.message, path.display()))
             })?;
             self.query.terms.push(Term { embedding, weight });
-            self.own
-                .extend(outcome.about.dicom.as_deref().map(of_dicom));
+            let mut own: Vec<_> = outcome
+                .about
+                .dicom
+                .as_deref()
+                .map(of_dicom)
+                .into_iter()
+                .collect();
             // The same file, under whatever name it is stored.
             let content = digest(path);
             for (id, _) in known
                 .iter()
                 .filter(|(_, own)| own.is_some() && *own == content)
             {
-                self.own
-                    .extend(self.store.get(id)?.map(|stored| stored.metadata));
+                own.extend(self.store.get(id)?.map(|stored| stored.metadata));
                 self.query.without.insert(id.clone());
             }
+            self.own.push(own);
         }
         Ok(())
     }
@@ -196,7 +200,7 @@ impl Asking<'_> {
                     Failure::argument("--like and --dislike: the store has no item of that id")
                 })?;
                 self.query.without.insert(id.clone());
-                self.own.push(stored.metadata);
+                self.own.push(vec![stored.metadata]);
                 let weight = weight / ids.len() as f64;
                 self.query.terms.push(Term {
                     embedding: stored.embedding,
@@ -209,18 +213,22 @@ impl Asking<'_> {
 
     fn exclude_own(&mut self) -> Result<()> {
         for field in &self.args.exclude_own {
-            let mut values: Vec<&Value> =
-                self.own.iter().filter_map(|own| own.get(field)).collect();
-            values.dedup();
-            if values.is_empty() {
+            let values = |own: &Vec<Map<String, Value>>| -> Vec<Value> {
+                let values = own.iter().filter_map(|own| own.get(field));
+                values.filter(|value| !value.is_null()).cloned().collect()
+            };
+            let values: Vec<Vec<Value>> = self.own.iter().map(values).collect();
+            // One without would let its own patient through.
+            if values.is_empty() || values.iter().any(Vec::is_empty) {
                 return Err(Failure::argument(format!(
-                    "--exclude-own {field}: what is asked with has no such field"
+                    "--exclude-own {field}: a picture that is asked with has no such field"
                 ))
                 .hint("of a DICOM file, patient needs --patient-id hash and the key of the store's items"));
             }
             let unlike = values
                 .into_iter()
-                .map(|value| (field.clone(), value.clone()));
+                .flatten()
+                .map(|value| (field.clone(), value));
             self.query.unlike.extend(unlike);
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! What there is to do: the paths, patterns, lists and texts of the command line as one list of [`Item`]s.
 
 mod dicom;
+#[cfg(feature = "evaluate")]
+mod files;
 mod left_out;
 mod list;
 mod look;
@@ -20,6 +22,8 @@ use crate::batches::Failed;
 use crate::messages::{Failure, Result, count};
 use crate::output::refuse_clashes;
 pub use dicom::{FrameChoice, Frames, is_slide};
+#[cfg(feature = "evaluate")]
+pub use files::{digest, file_of};
 pub use left_out::LeftOut;
 use look::{Look, is_tiff, look};
 pub use look::{first_bytes_show, is_named_slide};

@@ -1,5 +1,6 @@
 //! A page with the hits of a search, as the model sees them. One file, which asks nothing of any network.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,13 +8,14 @@ use askama::Template;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use medsiglip::image::{Picture, Samples};
+use medsiglip::index::Digest;
 use serde_json::Value;
 
 use super::{png, write_file};
 use crate::args::SearchArgs;
 use crate::batches::{About, Encoding};
 use crate::commands::search::TellHit;
-use crate::inputs::{Cut, Part, Source, SourceFile};
+use crate::inputs::{Cut, Part, Source, SourceFile, digest, file_of};
 use crate::messages::{self, Result};
 
 /// Fields that a page does not show: they lead to a person.
@@ -25,7 +27,6 @@ const NOT_SHOWN: [&str; 3] = ["patient", "study", "series"];
 pub struct HitsPage {
     texts: Vec<String>,
     without: Vec<String>,
-    filter: String,
     asked: Vec<Card>,
     hits: Vec<Card>,
 }
@@ -40,8 +41,14 @@ struct Card {
 }
 
 impl HitsPage {
-    /// The page of a search; pictures that cannot be read any more have an empty place.
-    pub fn new(args: &SearchArgs, hits: &[TellHit], encoding: &Encoding) -> Self {
+    /// The page of a search; pictures that cannot be read any more, or whose files are not those of `contents`, have an empty
+    /// place.
+    pub fn new(
+        args: &SearchArgs,
+        hits: &[TellHit],
+        encoding: &Encoding,
+        contents: &HashMap<String, Option<Digest>>,
+    ) -> Self {
         let asked = args.image.iter().map(|path| Card {
             title: "asked with".into(),
             picture: view(encoding, &Source::from(path.clone())),
@@ -57,7 +64,7 @@ impl HitsPage {
                 .filter(|(name, _)| !NOT_SHOWN.contains(&name.as_str()));
             Card {
                 title: format!("{}", hit.rank),
-                picture: source(&hit.id).and_then(|source| view(encoding, &source)),
+                picture: source(&hit.id, contents).and_then(|source| view(encoding, &source)),
                 numbers,
                 fields: fields
                     .map(|(name, value)| (name.clone(), shown(value)))
@@ -67,7 +74,6 @@ impl HitsPage {
         Self {
             texts: args.text.clone(),
             without: args.without.clone(),
-            filter: args.filter_text(),
             asked: asked.collect(),
             hits: hits.iter().map(hit).collect(),
         }
@@ -90,17 +96,20 @@ fn shown(value: &Value) -> String {
 }
 
 /// The picture that an id stands for: a file, or a frame of one. A tile's id does not say how the slide was cut.
-fn source(id: &str) -> Option<Source> {
-    let (path, part) = match id.rsplit_once("#frame=") {
-        Some((path, frame)) => (
-            path,
-            Part::Frame(frame.parse::<u32>().ok()?.checked_sub(1)?),
-        ),
-        None if id.contains("#x=") => return None,
-        None => (id, Part::Whole),
+fn source(id: &str, contents: &HashMap<String, Option<Digest>>) -> Option<Source> {
+    let path = Path::new(file_of(id));
+    let part = match id[file_of(id).len()..].strip_prefix("#frame=") {
+        Some(frame) => Part::Frame(frame.parse::<u32>().ok()?.checked_sub(1)?),
+        None if file_of(id) == id => Part::Whole,
+        None => return None,
     };
+    // Of what was imported nobody knows what the file was.
+    let stored = contents.get(id).copied().flatten();
+    if stored.is_some() && stored != digest(path) {
+        return None;
+    }
     let file = SourceFile {
-        path: path.into(),
+        path: path.to_owned(),
         cut: Cut::No,
     };
     Some(Source {

@@ -160,13 +160,64 @@ fn unchanged_files_are_skipped_changed_ones_embedded_and_gone_ones_pruned() {
         (info["items"].as_u64(), info["verified"].as_u64()),
         (Some(4), Some(4))
     );
-    // A picture that cannot be read is told, the others are stored.
+    // A picture that cannot be read is told, the others are stored; what is there still is not pruned.
     folder.write("scans/005.png", "no picture");
-    let broken = run(&folder, "index add store scans").expect(1);
+    folder.write("scans/004.png", "no picture either");
+    let broken = run(&folder, "index add store scans --prune").expect(1);
     assert!(
-        broken.stderr.contains("scans/005.png") && broken.stderr.contains("1 failed"),
+        broken.stderr.contains("scans/005.png") && broken.stderr.contains("2 failed"),
         "{broken:?}"
     );
+    // An empty folder may be a disk that is not there.
+    std::fs::remove_dir_all(folder.path("scans")).unwrap();
+    std::fs::create_dir(folder.path("scans")).unwrap();
+    folder.picture("others/000.png", 3);
+    let empty = run(&folder, "index add store scans others --prune").expect(2);
+    assert!(empty.stderr.contains("nothing is removed"), "{empty:?}");
+    let none = run(
+        &folder,
+        "index add store others/000.png --prune --model owner/nowhere",
+    )
+    .expect(2);
+    assert!(none.stderr.contains("expected folders"), "{none:?}");
+    let info = run(&folder, "index info store").expect(0);
+    let info: Value = serde_json::from_str(&info.stdout).unwrap();
+    assert_eq!(info["items"], 4);
+}
+
+#[test]
+fn a_changed_file_keeps_its_fields_and_a_row_of_several_files_is_refused() {
+    let folder = indexed(3);
+    folder.write("fields.csv", "path,finding\n001.png,nodule\n");
+    let line = "index add store scans --metadata fields.csv --metadata-ids file-name";
+    run(&folder, line).expect(0);
+    folder.picture("scans/001.png", 99);
+    let changed = run(&folder, "index add store scans").expect(0);
+    assert!(changed.stderr.contains("stored 1 picture"), "{changed:?}");
+    let metadata = || {
+        store(&folder)
+            .get("scans/001.png")
+            .unwrap()
+            .unwrap()
+            .metadata
+    };
+    assert_eq!(metadata()["finding"], "nodule");
+    folder.picture("scans/more/001.png", 5);
+    let refused = run(&folder, line).expect(2);
+    assert!(
+        refused
+            .stderr
+            .contains("row 2 has the name of several files"),
+        "{refused:?}"
+    );
+    assert!(
+        !refused.stderr.contains("001"),
+        "no id in a message: {refused:?}"
+    );
+    assert_eq!(store(&folder).len().unwrap(), 3);
+    // Files that would be read otherwise do not belong beside these.
+    let refused = run(&folder, "index add store scans --window 40/400").expect(2);
+    assert!(refused.stderr.contains("made with window"), "{refused:?}");
 }
 
 #[test]
@@ -232,6 +283,19 @@ fn metadata_filters_groups_and_excludes() {
         .run(&["search", "store", "--text", "x", "--exclude-own", "patient"])
         .expect(2);
     assert!(none.stderr.contains("no such field"), "{none:?}");
+    folder.picture("other.png", 88);
+    let args = [
+        "--image",
+        "scans/000.png",
+        "--image",
+        "other.png",
+        "--exclude-own",
+        "patient",
+    ];
+    let one = folder
+        .run(&[&["search", "store"], &args[..]].concat())
+        .expect(2);
+    assert!(one.stderr.contains("no such field"), "{one:?}");
     let unused = run(&folder, "index add store scans --metadata fields.csv").expect(0);
     assert!(
         unused.stderr.contains("--metadata-ids file-name"),
@@ -295,6 +359,16 @@ fn embeddings_made_before_are_imported() {
     assert_eq!(column(&found, "id"), ["b", "c"]);
     let refused = run(&folder, "search foreign --text x").expect(2);
     assert!(refused.stderr.contains("width"), "{refused:?}");
+    let zeros: String = (0..1500)
+        .map(|i| format!("z{i},{},0\n", u8::from(i != 1300)))
+        .collect();
+    folder.write("zero.csv", format!("id,e0,e1\n{zeros}"));
+    let refused = run(&folder, "index import zero zero.csv").expect(2);
+    assert!(refused.stderr.contains("embedding 1301"), "{refused:?}");
+    assert!(
+        !folder.path("zero").exists(),
+        "refused before anything is stored"
+    );
     let refused = run(&folder, "index import store other.csv").expect(2);
     assert!(refused.stderr.contains("width"), "{refused:?}");
     let refused = run(&folder, "index add store scans --recipe eval-tf").expect(2);
@@ -332,6 +406,20 @@ fn the_page_shows_hits_as_the_model_sees_them_and_no_person() {
         "no person, no foreign markup"
     );
     assert!(!page.contains("http"), "nothing from any network");
+    // A file that has changed since is not what was found.
+    folder.picture("scans/002.png", 50);
+    let args = [
+        "--where",
+        "patient is null or patient = 'SECRET'",
+        "--html",
+        "hits.html",
+    ];
+    folder
+        .run(&[&["search", "store", "--image", "scans/000.png"], &args[..]].concat())
+        .expect(0);
+    let page = folder.text("hits.html");
+    assert_eq!(page.matches("data:image/png;base64,").count(), 4);
+    assert!(!page.contains("SECRET"), "not in what was asked either");
 }
 
 #[test]
@@ -347,6 +435,18 @@ fn how_well_items_are_found_is_measured() {
     folder.write(
         "prompts.json",
         r#"{"early": ["an early scan"], "late": ["a late scan"], "none": ["no scan"]}"#,
+    );
+    folder.write(
+        "early.json",
+        r#"{"early": ["an early scan"], "none": ["no scan"]}"#,
+    );
+    let line =
+        "index eval store --label kind --prompts early.json --k 1 --replicates 10 --format json";
+    let one = run(&folder, line).expect(0);
+    assert!(
+        one.stderr.contains("1 value of the field have no prompts")
+            && one.stdout.contains("early by words, 6 of 6"),
+        "{one:?}"
     );
     let line = "index eval store --label kind --group patient --prompts prompts.json --captions caption --k 1,3 --replicates 100";
     let answer = run(&folder, &format!("{line} --format json")).expect(0);
@@ -409,10 +509,18 @@ fn a_tuned_store_says_so_and_falls_back_where_it_is_damaged() {
         serde_json::from_str(&told.stdout).unwrap()
     };
     assert_eq!(info()["search"], "exact");
-    let table = run(&folder, "index tune store --queries 20").expect(0);
+    let few = run(&folder, "index tune store --queries 20").expect(2);
+    assert!(
+        few.stderr
+            .contains("20 queries cannot show a recall of 0.99, but of 0.850 at most"),
+        "{few:?}"
+    );
+    let table = run(&folder, "index tune store --queries 20 --recall 0.8").expect(0);
     assert!(table.stdout.contains("recall@10"), "{table:?}");
     assert_eq!(info()["search"]["behind"], 0);
     assert_eq!(info()["search"]["tuned"]["queries"], 20);
+    // So small a store is searched exactly anyway, or by a graph that finds as much.
+    assert_eq!(column(&search("").json(), "id"), column(&exact, "id"));
     assert_eq!(
         column(&search(" --exact").json(), "id"),
         column(&exact, "id")
@@ -425,10 +533,24 @@ fn a_tuned_store_says_so_and_falls_back_where_it_is_damaged() {
     let quiet = search(" --exact");
     assert!(!quiet.stderr.contains("warning"), "{quiet:?}");
     run(&folder, "index info store --verify").expect(2);
-    run(&folder, "index tune store").expect(0);
+    run(&folder, "index tune store --recall 0.8").expect(0);
     run(&folder, "index info store --verify").expect(0);
-    let refused = run(&folder, "index tune store --k 50").expect(2);
+    let refused = run(&folder, "index tune store --k 50 --recall 0.8").expect(2);
     assert!(refused.stderr.contains("500"), "{refused:?}");
     run(&folder, "index compact store").expect(0);
     assert_eq!(info()["search"], "exact");
+    // A vector that is not what was stored is told by the search that meets it.
+    let vectors = folder.path("store/vectors-1.bin");
+    let mut bytes = std::fs::read(&vectors).unwrap();
+    let own = column(&exact, "id")[0]
+        .trim_start_matches('i')
+        .parse::<usize>()
+        .unwrap();
+    bytes[own * 12] ^= 1;
+    std::fs::write(&vectors, bytes).unwrap();
+    let damaged = run(&folder, "search store --like i7 --k 5").expect(2);
+    assert!(
+        damaged.stderr.contains("is not what was stored"),
+        "{damaged:?}"
+    );
 }

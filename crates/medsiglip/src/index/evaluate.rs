@@ -46,11 +46,11 @@ impl Collection {
     }
 
     /// Every item of `queries` asks for the others of its class, those of its group left out; `bootstrap` draws among the
-    /// queries, while what is searched stays as it is: the intervals are of other queries to the same items. Precision at each of `ks`, mAP (over all that is found), MRR, the median
-    /// rank of the first hit, and what chance would give for the precisions.
+    /// queries, while what is searched stays as it is: the intervals are of other queries to the same items. Precision at each of
+    /// `ks`, mAP (over all that is found), MRR, the median rank of the first hit, and what chance would give for the precisions.
     ///
     /// # Errors
-    /// `BAD_ARGUMENT` where lengths differ or an embedding is not finite.
+    /// `BAD_ARGUMENT` where lengths differ, a query is no item, or an embedding is not finite.
     pub fn by_items(
         &self,
         queries: &[usize],
@@ -58,6 +58,12 @@ impl Collection {
         bootstrap: &Bootstrap,
     ) -> Result<Vec<Measured>> {
         self.check()?;
+        if queries.iter().any(|query| *query >= self.classes.len()) {
+            return Err(Error::BadArgument(
+                "collection: a query is none of its items".into(),
+            ));
+        }
+        check_draws(bootstrap, queries.len())?;
         let units = self.embeddings.clone().normalized();
         let judge = |query: &usize| -> Result<Option<Judged>> {
             let Some(class) = self.classes[*query] else {
@@ -73,37 +79,51 @@ impl Collection {
         let judged: Vec<Option<Judged>> = queries.par_iter().map(judge).collect::<Result<_>>()?;
         of_queries(&judged, ks, bootstrap)
     }
+}
 
-    /// Each class is asked for by a text whose cosine with every item is `cosines` (N, C); `bootstrap` draws among the
-    /// items. For each class that has items, precision at each of `ks`, average precision, and what chance would give.
-    ///
-    /// # Errors
-    /// `BAD_ARGUMENT` where lengths differ or a cosine is not finite.
-    pub fn by_texts(
-        &self,
-        cosines: &[f64],
-        class: usize,
-        ks: &[usize],
-        bootstrap: &Bootstrap,
-    ) -> Result<Vec<Measured>> {
-        self.check()?;
-        let count = cosines.len() / self.embeddings.len().max(1);
-        let samples = bootstrap.measures(|items| {
-            let known = items
-                .iter()
-                .filter_map(|item| Some((*item, self.classes[*item]?)));
-            let scored = known.map(|(item, own)| (cosines[item * count + class], own == class));
-            let (scores, relevant): (Vec<f64>, Vec<bool>) = scored.unzip();
-            let judged = judge(&scores, &relevant, ks)?;
-            let precision =
-                (0..ks.len()).map(|at| judged.as_ref().map(|judged| judged.precision[at]));
-            let average = judged.as_ref().map(|judged| judged.query.average_precision);
-            let chance = judged.as_ref().map(|judged| judged.chance);
-            Ok(precision.chain([average, chance]).collect())
-        })?;
-        let names = ks.iter().map(|k| format!("precision@{k}"));
-        let names = names.chain(["average precision".to_owned(), "chance".to_owned()]);
-        Ok(named(names, samples))
+/// A text asks for what is relevant by its cosine with every item, (N); what may be relevant or not, `None`, is not searched.
+/// `bootstrap` draws among the items. Precision at each of `ks`, average precision, and what chance would give.
+///
+/// # Errors
+/// `BAD_ARGUMENT` where lengths differ or a cosine is not finite.
+pub fn by_text(
+    cosines: &[f64],
+    relevant: &[Option<bool>],
+    ks: &[usize],
+    bootstrap: &Bootstrap,
+) -> Result<Vec<Measured>> {
+    if cosines.len() != relevant.len() {
+        return Err(Error::BadArgument(format!(
+            "expected what is known of each of {} items, got {}",
+            cosines.len(),
+            relevant.len()
+        )));
+    }
+    check_draws(bootstrap, cosines.len())?;
+    let samples = bootstrap.measures(|items| {
+        let known = items
+            .iter()
+            .filter_map(|item| Some((cosines[*item], relevant[*item]?)));
+        let (scores, relevant): (Vec<f64>, Vec<bool>) = known.unzip();
+        let judged = judge(&scores, &relevant, ks)?;
+        let precision = (0..ks.len()).map(|at| judged.as_ref().map(|judged| judged.precision[at]));
+        let average = judged.as_ref().map(|judged| judged.query.average_precision);
+        let chance = judged.as_ref().map(|judged| judged.chance);
+        Ok(precision.chain([average, chance]).collect())
+    })?;
+    let names = ks.iter().map(|k| format!("precision@{k}"));
+    let names = names.chain(["average precision".to_owned(), "chance".to_owned()]);
+    Ok(named(names, samples))
+}
+
+/// Whether a bootstrap draws among so many.
+fn check_draws(bootstrap: &Bootstrap, count: usize) -> Result<()> {
+    match bootstrap.items() == count {
+        true => Ok(()),
+        false => Err(Error::BadArgument(format!(
+            "expected a bootstrap of {count}, got one of {}",
+            bootstrap.items()
+        ))),
     }
 }
 
@@ -126,6 +146,7 @@ pub fn by_pairs(
             items.dim()
         )));
     }
+    check_draws(bootstrap, queries.len())?;
     let (queries, items) = (queries.clone().normalized(), items.clone().normalized());
     let judge = |query: usize| {
         let scores: Vec<f64> = items

@@ -306,6 +306,15 @@ impl LocalStore {
         if let Some(tuned) = self.measured(how, queries, &place)? {
             return Ok(Some(tuned));
         }
+        let highest = highest_low(queries);
+        if how.recall > highest {
+            let needed = (3.0 / (1.0 - how.recall)).ceil();
+            return bad(format!(
+                "{queries} queries cannot show a recall of {}, but of {:.3} at most: it takes {needed} queries and a store of ten times as many items (a smaller one is searched exactly in no time)",
+                how.recall,
+                highest.max(0.0)
+            ));
+        }
         let (least, most) = (10 * how.k, u32::MAX as usize);
         if !(least..most).contains(&items.len()) || place.next >= most {
             return bad(format!(
@@ -348,11 +357,10 @@ impl LocalStore {
         let mut header = file.header.clone();
         let tuned = &header.tuned;
         let is_same = (tuned.k, tuned.queries, tuned.seed) == (how.k, queries, how.seed);
-        if header.rows != place.next
-            || !is_same
-            || how.recall > header.tuned.recall.max(ENOUGH)
-            || !file.is_sound()
-        {
+        let last = tuned.points.last();
+        let is_known =
+            how.recall <= tuned.recall || last.is_some_and(|last| last.interval.0 >= how.recall);
+        if header.rows != place.next || !is_same || !is_known || !file.is_sound() {
             return Ok(None);
         }
         header.tuned.choose(how);
@@ -409,7 +417,7 @@ impl<'a> Measuring<'a> {
                 return None;
             }
             let point = self.point(graph, ef);
-            let is_enough = point.interval.0 >= how.recall.max(ENOUGH);
+            let is_enough = point.interval.0 >= how.recall && point.recall >= ENOUGH;
             let is_slow = point.ms > self.exact_ms && !how.always;
             points.push(point);
             if is_enough || is_slow {
@@ -440,13 +448,20 @@ impl<'a> Measuring<'a> {
         let recall = recalls.iter().sum::<f64>() / count;
         let squares: f64 = recalls.iter().map(|own| (own - recall).powi(2)).sum();
         let half = 1.96 * (squares / (count - 1.0).max(1.0) / count).sqrt();
+        let low = (recall - half).min(highest_low(recalls.len()));
         Point {
             ef,
             recall,
-            interval: ((recall - half).max(0.0), (recall + half).min(1.0)),
+            interval: (low.max(0.0), (recall + half).min(1.0)),
             ms: median(times),
         }
     }
+}
+
+/// The highest lower end that so many queries can show: where none missed anything, the part that misses can still be 3 / n
+/// (Hanley and Lippman-Hand, If nothing goes wrong, is everything all right?, JAMA 249, 1983).
+fn highest_low(queries: usize) -> f64 {
+    1.0 - 3.0 / queries as f64
 }
 
 /// What something gives, and the milliseconds that it takes.

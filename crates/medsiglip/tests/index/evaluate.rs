@@ -1,7 +1,7 @@
 //! Measures of retrieval beside the same worked out by hand.
 
 use medsiglip::embedding::Embeddings;
-use medsiglip::index::evaluate::{Collection, Measured, by_pairs};
+use medsiglip::index::evaluate::{Collection, Measured, by_pairs, by_text};
 use medsiglip::metrics::{Bootstrap, Resampling};
 
 use crate::numbers;
@@ -56,28 +56,29 @@ fn items_ask_for_their_class_and_not_for_their_group() {
 }
 
 #[test]
-fn texts_ask_for_classes() {
-    let all = circle();
-    // Cosines with a text for each of two classes.
-    let cosines = [0.9, 0.1, 0.8, 0.2, 0.7, 0.9, 0.6, 0.4, 0.5, 0.3, 1.0, 1.0];
-    let found = all
-        .by_texts(&cosines, 0, &[1, 2, 3, 10], &bootstrap(6, None))
-        .unwrap();
+fn a_text_asks_for_what_is_relevant() {
+    let first = [true, true, false, true, false].map(Some);
+    let relevant = [&first[..], &[None]].concat();
+    let cosines = [0.9, 0.8, 0.7, 0.6, 0.5, 1.0];
+    let found = by_text(&cosines, &relevant, &[1, 2, 3, 10], &bootstrap(6, None)).unwrap();
     assert_eq!(value(&found, "precision@1"), 1.0);
     assert_eq!(value(&found, "precision@2"), 1.0);
     assert!((value(&found, "precision@3") - 2.0 / 3.0).abs() < 1e-12);
     assert!((value(&found, "precision@10") - 0.3).abs() < 1e-12);
     assert!((value(&found, "average precision") - (1.0 + 1.0 + 0.75) / 3.0).abs() < 1e-12);
     assert!((value(&found, "chance") - 0.6).abs() < 1e-12);
-    let found = all
-        .by_texts(&cosines, 1, &[1], &bootstrap(6, None))
-        .unwrap();
+    let other: Vec<Option<bool>> = relevant.iter().map(|own| Some(!(*own)?)).collect();
+    let found = by_text(
+        &[0.1, 0.2, 0.9, 0.4, 0.3, 1.0],
+        &other,
+        &[1],
+        &bootstrap(6, None),
+    )
+    .unwrap();
     assert_eq!(value(&found, "precision@1"), 1.0);
     assert!((value(&found, "average precision") - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
     // Constant scores find nothing.
-    let found = all
-        .by_texts(&[0.5; 12], 0, &[1, 2], &bootstrap(6, None))
-        .unwrap();
+    let found = by_text(&[0.5; 6], &relevant, &[1, 2], &bootstrap(6, None)).unwrap();
     assert_eq!(value(&found, "precision@2"), 0.0);
 }
 
@@ -129,6 +130,19 @@ fn lengths_that_differ_are_refused() {
     all.groups.pop();
     let wrong = all.by_items(&[0], &[1], &bootstrap(1, None)).unwrap_err();
     assert_eq!(wrong.code(), "BAD_ARGUMENT");
+    for (queries, draws) in [(vec![0, 6], 2), (vec![0, 1], 3)] {
+        let wrong = circle().by_items(&queries, &[1], &bootstrap(draws, None));
+        assert_eq!(wrong.unwrap_err().code(), "BAD_ARGUMENT");
+    }
+    for (cosines, draws) in [(2, 3), (3, 2)] {
+        let wrong = by_text(
+            &vec![0.5; cosines],
+            &[Some(true); 3],
+            &[1],
+            &bootstrap(draws, None),
+        );
+        assert_eq!(wrong.unwrap_err().code(), "BAD_ARGUMENT");
+    }
     let narrow = Embeddings::new(1, vec![1.0]).unwrap();
     let wrong = by_pairs(
         &narrow,

@@ -122,6 +122,16 @@ fn ranks_are_fused_by_their_reciprocals() {
     for found in &found {
         assert!((found.score - scores[found.hit.id.parse::<usize>().unwrap()]).abs() < 1e-12);
     }
+    // The least cosine is one of cosines, whatever the order is by.
+    let mut near: Vec<f64> = found.iter().map(|found| found.hit.cosine).collect();
+    near.sort_by(|a, b| b.total_cmp(a));
+    let query = Query {
+        min_cosine: Some(near[6]),
+        ..query
+    };
+    let least = query.ask(&store).unwrap();
+    assert_eq!(least.len(), 7);
+    assert!(least.iter().all(|found| found.hit.cosine >= near[6]));
     let negative = Query {
         terms: vec![term(row(0), 1.0), term(row(3), -1.0)],
         ..query

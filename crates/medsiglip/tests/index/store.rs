@@ -5,8 +5,9 @@ use std::path::Path;
 
 use medsiglip::embedding::{Embeddings, Provenance};
 use medsiglip::index::{About, Item, LocalStore, Precision, Store};
+use serde_json::json;
 
-use crate::{about, item, numbers};
+use crate::{about, item, map, numbers};
 
 const DIM: usize = 24;
 
@@ -309,4 +310,32 @@ fn embeddings_made_otherwise_are_refused_with_the_reason() {
             .to_string()
             .contains("width")
     );
+}
+
+#[test]
+fn metadata_are_replaced_in_place_all_or_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let (mut store, rows) = filled(&path, Precision::F32, 20);
+    let order = ids(&store, &rows[..DIM], 20);
+    let new = |text: &str| map(json!({ "note": text }));
+    let changes = [
+        ("item 3".to_owned(), new("a")),
+        ("item 99".to_owned(), new("b")),
+    ];
+    store.describe(&changes).unwrap();
+    let check = |store: &LocalStore| {
+        assert_eq!((store.len().unwrap(), store.verify().unwrap()), (20, 20));
+        assert_eq!(store.get("item 3").unwrap().unwrap().metadata, new("a"));
+        assert_eq!(ids(store, &rows[..DIM], 20), order);
+    };
+    check(&store);
+    let size = fs::metadata(path.join("vectors-0.bin")).unwrap().len();
+    assert_eq!(size, 20 * 4 * DIM as u64, "no vector was stored anew");
+    let changes = [
+        ("item 3".to_owned(), new("c")),
+        ("item 4".to_owned(), new(&"y".repeat(2 << 20))),
+    ];
+    assert_eq!(store.describe(&changes).unwrap_err().code(), "BAD_ARGUMENT");
+    check(&LocalStore::open(&path).unwrap());
 }

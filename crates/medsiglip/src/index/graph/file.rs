@@ -14,6 +14,8 @@ use crate::index::tune::Tuned;
 use crate::{Error, Result};
 
 const HEADER: &str = "graph.json";
+/// How the names of graphs begin, and of what is to become one.
+const GRAPH: &str = "graph-";
 const FORMAT: u32 = 1;
 /// Bytes of the header.
 const MAX_HEADER: u64 = 1 << 20;
@@ -84,7 +86,7 @@ impl Header {
     }
 
     fn path(&self, folder: &Path) -> PathBuf {
-        folder.join(format!("graph-{:08x}{:08x}.bin", self.links, self.codes))
+        folder.join(format!("{GRAPH}{:08x}{:08x}.bin", self.links, self.codes))
     }
 
     /// Bytes of links and entries, and of all.
@@ -121,14 +123,12 @@ pub(in crate::index) fn remove_graph(folder: &Path) {
     remove_others(folder, None);
 }
 
-/// Deletes graphs but one; who has one open keeps it, and where one cannot be deleted, it is only too much.
+/// Deletes graphs but one, those too that are not whole, since who wrote them was killed; who has one open keeps it, and where one cannot be deleted, it is only too much.
 fn remove_others(folder: &Path, kept: Option<&Path>) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()) {
         let name = path.file_name().and_then(|name| name.to_str());
-        let is_graph =
-            name.is_some_and(|name| name.starts_with("graph-") && name.ends_with(".bin"));
-        if is_graph && kept != Some(&path) {
+        if name.is_some_and(|name| name.starts_with(GRAPH)) && kept != Some(&path) {
             let _ = fs::remove_file(path);
         }
     }
@@ -136,7 +136,7 @@ fn remove_others(folder: &Path, kept: Option<&Path>) {
 
 fn write(folder: &Path, path: &Path, parts: &[&[u8]]) -> Result<()> {
     let io = |e| Error::io("write", path, e);
-    let mut file = crate::folder::new_file(folder, ".tmp").map_err(io)?;
+    let mut file = crate::folder::new_file(folder, GRAPH).map_err(io)?;
     for part in parts {
         file.write_all(part).map_err(io)?;
     }

@@ -117,6 +117,11 @@ impl Bootstrap {
         })
     }
 
+    /// How many items it draws among.
+    pub fn items(&self) -> usize {
+        self.unit_of.len()
+    }
+
     /// Groups, or items where there are none.
     pub fn units(&self) -> usize {
         self.strata.last().map_or(0, |last| last.end as usize)
