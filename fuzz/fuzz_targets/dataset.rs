@@ -10,7 +10,7 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use medsiglip::dataset::{Loader, LoaderOptions, Pictures, Source, SourceConfig};
 use medsiglip::image::DecodeOptions;
-use medsiglip::{Preprocessor, Recipe};
+use medsiglip::preprocess::{Preprocessor, Recipe};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, bytes)) = bytes.split_first() else {
@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let list = (0..source.examples.len().min(4)).map(|place| (0, place)).collect();
     let pictures = Arc::new(Pictures::new(vec![source], DecodeOptions::default(), 1 << 20));
-    let preprocessor = Preprocessor::new(Recipe::Hf, 32);
+    let preprocessor = Preprocessor::new(Recipe::Hf, None, 32, None).unwrap();
     let options = LoaderOptions { threads: 1, ..LoaderOptions::default() };
     for batch in Loader::in_order(pictures, list, preprocessor, options).unwrap() {
         let _ = batch;

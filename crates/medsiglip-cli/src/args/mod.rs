@@ -35,6 +35,8 @@ pub use index::{
 };
 #[cfg(feature = "evaluate")]
 pub use probe::{Ids, ProbeArgs, ProbeCommand, ProbeEvalArgs, ProbeFitArgs, ProbePredictArgs};
+#[cfg(feature = "evaluate")]
+pub use slides::tile_of;
 pub use slides::{SlideScoresArgs, TileArgs};
 
 #[cfg(debug_assertions)]

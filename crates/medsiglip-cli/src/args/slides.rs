@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use medsiglip::image::color::IccTarget;
 use medsiglip::image::slide::{Scale, TileOptions, TissueOptions};
+#[cfg(feature = "evaluate")]
+use serde_json::Value;
 use serde_json::json;
 
 use super::one_of;
@@ -117,7 +119,7 @@ impl TileArgs {
 }
 
 impl TileArgs {
-    /// What decides the tiles, for the journal.
+    /// What decides the tiles, for the journal and for stores.
     pub fn fingerprint(&self) -> Fingerprint {
         let Some(options) = self.options() else {
             return Fingerprint::new();
@@ -126,17 +128,39 @@ impl TileArgs {
             size,
             scale,
             overlap,
+            slide_mpp,
             icc,
             ..
         } = options;
-        Fingerprint::from([
-            ("tile".to_owned(), json!(size)),
-            (
-                "scale".to_owned(),
-                json!(format!("{scale:?}").to_lowercase()),
-            ),
-            ("overlap".to_owned(), json!(overlap)),
-            ("icc".to_owned(), json!(icc.name())),
-        ])
+        let scale = match scale {
+            Scale::Mpp(mpp) => json!({"mpp": mpp}),
+            Scale::Level(level) => json!({"level": level}),
+        };
+        let facts = [
+            ("tile", json!(size)),
+            ("scale", scale),
+            ("overlap", json!(overlap)),
+            ("slide mpp", json!(slide_mpp)),
+            ("icc", json!(icc.name())),
+        ];
+        facts.map(|(name, fact)| (name.to_owned(), fact)).into()
     }
+}
+
+/// How one tile is cut, by what [`TileArgs::fingerprint`] says; `None` where it says nothing of tiles.
+#[cfg(feature = "evaluate")]
+pub fn tile_of(facts: &Fingerprint) -> Option<TileOptions> {
+    let scale = facts.get("scale")?;
+    let level = scale.get("level").and_then(Value::as_u64);
+    let scale = match level.and_then(|level| usize::try_from(level).ok()) {
+        Some(level) => Scale::Level(level),
+        None => Scale::Mpp(scale.get("mpp")?.as_f64()?),
+    };
+    Some(TileOptions {
+        size: facts.get("tile")?.as_u64()?.try_into().ok()?,
+        scale,
+        slide_mpp: facts.get("slide mpp").and_then(Value::as_f64),
+        icc: facts.get("icc")?.as_str()?.parse().ok()?,
+        ..TileOptions::default()
+    })
 }

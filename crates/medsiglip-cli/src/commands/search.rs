@@ -55,8 +55,7 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
     let hits = asking.hits(&found, model.as_ref())?;
     if let (Some(path), Some(model)) = (&args.html, &model) {
         let encoding = run::encoding(model, &args.model, &args.pixels, &args.dicom, None);
-        let contents = store.contents()?.into_iter().collect();
-        HitsPage::new(args, &hits, &encoding, &contents).write(path)?;
+        HitsPage::new(args, &hits, &encoding, &store)?.write(path)?;
     }
     let format = args
         .format

@@ -6,6 +6,7 @@ use medsiglip::index::{LocalStore, Store};
 use serde_json::Value;
 
 use crate::folder::{Answer, Folder, answer, column};
+use crate::slides::with_slide;
 
 /// Runs a command line that has no spaces in its words.
 fn run(folder: &Folder, line: &str) -> Answer {
@@ -552,5 +553,26 @@ fn a_tuned_store_says_so_and_falls_back_where_it_is_damaged() {
     assert!(
         damaged.stderr.contains("is not what was stored"),
         "{damaged:?}"
+    );
+}
+
+#[test]
+fn tiles_of_slides_are_found_and_shown() {
+    let folder = with_slide();
+    let line = "index add store slide.png --level 0 --no-tissue --tile";
+    run(&folder, &format!("{line} 64")).expect(0);
+    run(
+        &folder,
+        "search store --like slide.png#x=0,y=0 --html hits.html",
+    )
+    .expect(0);
+    let page = folder.text("hits.html");
+    let hits = page.matches("<figure>").count();
+    assert_eq!(hits, 10);
+    assert_eq!(page.matches("data:image/png;base64,").count(), hits);
+    let refused = run(&folder, &format!("{line} 32")).expect(2);
+    assert!(
+        refused.stderr.contains("made with tile 64, got 32"),
+        "{refused:?}"
     );
 }
