@@ -150,3 +150,20 @@ pub fn answer(output: Output) -> Answer {
 pub fn permissions_bind(folder: &Path) -> bool {
     std::fs::File::create(folder.join("probe")).is_err()
 }
+
+/// A shell that lets no file grow beyond `blocks` of 512 bytes, as a full disk does.
+#[cfg(unix)]
+pub fn on_a_full_disk(folder: &Folder, blocks: usize, args: &[&str]) -> Answer {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let binary = folder.command(&[]);
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(script)
+        .arg(binary.get_program())
+        .args(args);
+    let names = binary.get_envs();
+    shell.envs(names.filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(folder.path("."));
+    answer(shell.output().unwrap())
+}

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use crate::folder::on_a_full_disk;
 use crate::folder::{Answer, Folder, answer};
 
 /// So many that a run can be caught in the middle.
@@ -164,23 +166,6 @@ fn what_could_not_be_read_is_tried_again() {
     run("out.csv", &["--resume"], 0);
     run("whole.csv", &[], 0);
     assert_eq!(folder.read("out.csv"), folder.read("whole.csv"));
-}
-
-/// A shell that lets no file grow beyond `blocks` of 512 bytes, as a full disk does.
-#[cfg(unix)]
-fn on_a_full_disk(folder: &Folder, blocks: usize, args: &[&str]) -> Answer {
-    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-    let binary = folder.command(&[]);
-    let mut shell = std::process::Command::new("sh");
-    shell
-        .arg("-c")
-        .arg(script)
-        .arg(binary.get_program())
-        .args(args);
-    let names = binary.get_envs();
-    shell.envs(names.filter_map(|(name, value)| Some((name, value?))));
-    shell.current_dir(folder.path("."));
-    answer(shell.output().unwrap())
 }
 
 #[cfg(unix)]

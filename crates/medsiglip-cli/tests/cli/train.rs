@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[cfg(unix)]
+use crate::folder::on_a_full_disk;
 use crate::folder::{Answer, Folder, json_lines};
 
 const CONFIG: &str = r#"
@@ -143,6 +145,32 @@ fn a_killed_run_goes_on_and_tells_every_step_once() {
     assert_eq!(measured(&folder, "broken"), measured(&folder, "whole"));
     let boards = std::fs::read_dir(folder.path("broken/tensorboard")).unwrap();
     assert_eq!(boards.count(), 5, "one for each time that it was started");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_the_previous_checkpoint_good() {
+    let folder = folder(40);
+    folder
+        .run(&["train", "tiny.toml", "--output", "whole"])
+        .expect(0);
+    let args = ["train", "tiny.toml", "--output", "broken"];
+    killed(&folder, &args, "broken/log.jsonl", 10);
+    let resumed = [&args[..], &["--resume"]].concat();
+    let before = losses(&folder, "broken").len();
+    // There is room for the log, and none for a checkpoint.
+    let full = on_a_full_disk(&folder, 100, &resumed).expect(2);
+    assert!(
+        full.stderr.contains("error[IO_ERROR]: cannot write"),
+        "{full:?}"
+    );
+    assert!(
+        losses(&folder, "broken").len() >= before,
+        "it went on from where it was"
+    );
+    assert!(!folder.exists("broken/model"));
+    folder.run(&resumed).expect(0);
+    assert_eq!(losses(&folder, "broken"), losses(&folder, "whole"));
 }
 
 #[test]
