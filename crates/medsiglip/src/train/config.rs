@@ -189,8 +189,11 @@ pub struct TextWarmStart {
 pub struct ValidationConfig {
     /// Steps between two validations; 0 for the end alone.
     pub every: u64,
-    /// Stop after this many validations without a better mean of the tasks. The weights of the last step are exported.
+    /// Stop after this many validations without a better mean of the tasks.
     pub patience: Option<u64>,
+    /// Export the weights of the best validation, not those of the last step. What is then measured on the validation side was
+    /// chosen by it.
+    pub keep_best: bool,
     /// Zero-shot tasks.
     #[serde(rename = "task")]
     pub tasks: Vec<TaskConfig>,
@@ -342,7 +345,7 @@ impl TrainConfig {
         ]
     }
 
-    fn names(&self) -> [(bool, &'static str); 8] {
+    fn names(&self) -> [(bool, &'static str); 9] {
         let one_start = self.model.base.is_some() != self.model.new.is_some();
         let known = |name: &String| self.sources.iter().any(|s| s.name == *name);
         let mut names: Vec<_> = self.sources.iter().map(|s| &s.name).collect();
@@ -368,6 +371,10 @@ impl TrainConfig {
             (
                 patience.is_none_or(|patience| patience > 0 && judged),
                 "validation.patience: expected at least 1, and a task to judge by",
+            ),
+            (
+                !self.validation.keep_best || judged,
+                "validation.keep_best: expected a task to judge by",
             ),
             (
                 !name.trim().is_empty() && !license.trim().is_empty(),

@@ -146,6 +146,7 @@ impl<'a> Run<'a> {
         let progress = found.unwrap_or_else(|| Progress {
             step: 0,
             best: None,
+            best_step: 0,
             stale: 0,
             config: own,
             data: data.clone(),
@@ -312,12 +313,13 @@ impl<'a> Run<'a> {
         self.average.clone().unwrap_or_else(|| self.model.valid())
     }
 
-    fn measure(&mut self, side: Side) -> Result<Vec<TaskResult>> {
+    /// Measures what is there after `step`.
+    fn measure(&mut self, side: Side, step: u64) -> Result<Vec<TaskResult>> {
         let result = self.result();
         let start = &mut self.source;
         let results = self.objective.measure(result, start, &self.data, side)?;
         let event = Event::Measured {
-            step: self.progress.step,
+            step,
             side: side.name().into(),
             results: results.clone(),
         };
@@ -330,7 +332,7 @@ impl<'a> Run<'a> {
         if !self.objective.is_measured() || !self.data.divided.has(Side::Val) {
             return Ok(());
         }
-        let results = self.measure(Side::Val)?;
+        let results = self.measure(Side::Val, self.progress.step)?;
         let judged = self.objective.judge(&results);
         self.validated = Some(results);
         let Some(value) = judged else {
@@ -345,7 +347,11 @@ impl<'a> Run<'a> {
         };
         if self.progress.best.is_none_or(|best| value > best) {
             self.progress.best = Some(value);
+            self.progress.best_step = self.progress.step;
             self.progress.stale = 0;
+            if self.config.validation.keep_best {
+                state::save_best(&self.places.checkpoints(), &self.result())?;
+            }
         } else {
             self.progress.stale += 1;
         }
@@ -358,7 +364,28 @@ impl<'a> Run<'a> {
         patience.is_some_and(|patience| self.progress.stale >= patience)
     }
 
+    /// Goes back to the best validation where that is asked for; the step of what will be exported.
+    fn settle(&mut self) -> Result<u64> {
+        let Progress {
+            step,
+            best,
+            best_step,
+            ..
+        } = self.progress;
+        if !self.config.validation.keep_best || best.is_none() || best_step == step {
+            return Ok(step);
+        }
+        let best = state::load_best(&self.places.checkpoints(), self.result())?;
+        self.average = Some(best);
+        self.validated = None;
+        let message =
+            format!("exporting the model of step {best_step}, whose validation was the best");
+        (self.tell)(&Event::Note { message })?;
+        Ok(best_step)
+    }
+
     fn finish(mut self) -> Result<Vec<TaskResult>> {
+        let step = self.settle()?;
         let side = match self.data.divided.has(Side::Test) {
             true => Side::Test,
             false => Side::Val,
@@ -366,9 +393,9 @@ impl<'a> Run<'a> {
         let results = match (self.objective.is_measured(), side, self.validated.take()) {
             (false, ..) => Vec::new(),
             (true, Side::Val, Some(results)) => results,
-            _ => self.measure(side)?,
+            _ => self.measure(side, step)?,
         };
-        let card = self.card(side, &results);
+        let card = self.card(side, step, &results);
         let weights = merged(&self.result(), self.config.lora.as_ref())?;
         export(
             &self.places.model(),
@@ -380,7 +407,7 @@ impl<'a> Run<'a> {
         Ok(results)
     }
 
-    fn card(&mut self, side: Side, results: &[TaskResult]) -> ModelCard {
+    fn card(&mut self, side: Side, step: u64, results: &[TaskResult]) -> ModelCard {
         let config = self.config;
         let draws = self.progress.step * config.batch.size as u64;
         let counts = self.data.mixture.counts(draws).to_vec();
@@ -412,6 +439,7 @@ impl<'a> Run<'a> {
         };
         let settings = [
             ("steps", self.progress.step.to_string()),
+            ("weights of step", step.to_string()),
             ("batch", config.batch.size.to_string()),
             ("learning rate", config.optimizer.lr.to_string()),
             ("weight decay", config.optimizer.weight_decay.to_string()),

@@ -21,6 +21,8 @@ const MODEL: &str = "model.safetensors";
 const AVERAGE: &str = "average.safetensors";
 const STATE: &str = "state.json";
 const PREFIX: &str = "step-";
+/// Beside the checkpoints: what was measured and would be exported at the best validation.
+const BEST: &str = "best";
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +32,9 @@ pub struct Progress {
     pub step: u64,
     /// The best mean of the validation tasks so far.
     pub best: Option<f64>,
+    /// The step after which that was.
+    #[serde(default)]
+    pub best_step: u64,
     /// Validations since then.
     pub stale: u64,
     /// SHA-256 of the run's configuration: another one does not go on from here.
@@ -180,6 +185,24 @@ pub fn load<M: Module>(
     });
     optimizer.load(state.collect::<Result<_>>()?)?;
     Ok((model, average))
+}
+
+/// Writes the weights of the best validation, in place of those before.
+///
+/// # Errors
+/// `IO_ERROR`.
+pub fn save_best<M: Module>(checkpoints: &Path, model: &M) -> Result<()> {
+    folder::write(&checkpoints.join(BEST), ours, |folder| {
+        write_params(&folder.join(MODEL), model)
+    })
+}
+
+/// `model` with the weights of the best validation.
+///
+/// # Errors
+/// `BAD_CHECKPOINT`, `BAD_TENSOR` where they are damaged or another model's; `IO_ERROR`.
+pub fn load_best<M: Module>(checkpoints: &Path, model: M) -> Result<M> {
+    read_params(&checkpoints.join(BEST).join(MODEL), model)
 }
 
 fn write_params<M: Module>(path: &Path, module: &M) -> Result<()> {
