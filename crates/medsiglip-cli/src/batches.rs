@@ -334,6 +334,12 @@ pub fn is_stopped() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
+/// Lets what is in work be finished, as Ctrl-C does.
+#[cfg(feature = "dashboard")]
+pub fn stop() {
+    STOP.store(true, Ordering::Relaxed);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

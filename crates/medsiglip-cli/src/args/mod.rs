@@ -250,6 +250,9 @@ pub struct TrainArgs {
     /// sees it to dry_run.png in the run's folder, its captions to dry_run.txt
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
+    /// Show the numbers of the run as curves that fill the terminal, in place of lines; q stops the run
+    #[arg(long, conflicts_with = "dry_run")]
+    pub dashboard: bool,
     /// Where to train: cpu, a GPU that this build has, such as cuda:0, or several, comma-separated, that share every batch
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_delimiter = ',', value_parser = Device::from_str)]
     pub device: Vec<Device>,

@@ -232,6 +232,17 @@ fn a_wrong_configuration_is_an_error_before_anything_is_written() {
 }
 
 #[test]
+fn a_dashboard_needs_a_terminal_and_a_build_that_has_it() {
+    let folder = folder(2);
+    let refused = folder.run(&["train", "tiny.toml", "--dashboard"]).expect(2);
+    let wrong = match cfg!(feature = "dashboard") {
+        true => "expected a terminal",
+        false => "--features dashboard",
+    };
+    assert!(refused.stderr.contains(wrong), "{refused:?}");
+}
+
+#[test]
 fn a_dry_run_tells_what_would_be_trained_and_shows_the_first_batch() {
     let folder = folder(5);
     let frozen = CONFIG.replace("STEPS", "5")

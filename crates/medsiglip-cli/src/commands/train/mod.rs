@@ -1,5 +1,8 @@
 //! `train`: a configuration to a model's folder.
 
+#[cfg(feature = "dashboard")]
+mod dashboard;
+
 use std::fs::{self, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -41,7 +44,7 @@ pub fn run(args: &TrainArgs) -> Result<Exit> {
         return dry_run::run(&config, &options);
     }
     batches::stop_on_ctrl_c();
-    let mut display = Display::new(&config);
+    let mut display = Display::open(args, &config)?;
     // Opened when there is something to record: until then, the run may be refused.
     let mut records = None;
     let trained = train(&config, &options, &mut |event| {
@@ -203,14 +206,53 @@ fn of_results(side: &str, results: &[TaskResult]) -> Vec<(String, f64)> {
     results.iter().flat_map(values).collect()
 }
 
-/// What a person sees: on a terminal one line that is written over, else a line every now and then.
-struct Display {
+/// What a person sees.
+enum Display {
+    Lines(Lines),
+    #[cfg(feature = "dashboard")]
+    Dashboard(Box<dashboard::Dashboard>),
+}
+
+impl Display {
+    fn open(args: &TrainArgs, config: &TrainConfig) -> Result<Self> {
+        match args.dashboard {
+            #[cfg(feature = "dashboard")]
+            true => Ok(Self::Dashboard(Box::new(dashboard::Dashboard::new(
+                config,
+            )?))),
+            #[cfg(not(feature = "dashboard"))]
+            true => Err(Failure::argument(
+                "--dashboard: this build has none; build it with --features dashboard",
+            )),
+            false => Ok(Self::Lines(Lines::new(config))),
+        }
+    }
+
+    fn show(&mut self, event: &Event) {
+        match self {
+            Self::Lines(lines) => lines.show(event),
+            #[cfg(feature = "dashboard")]
+            Self::Dashboard(dashboard) => dashboard.show(event),
+        }
+    }
+
+    fn finish(self) {
+        match self {
+            Self::Lines(lines) => lines.finish(),
+            #[cfg(feature = "dashboard")]
+            Self::Dashboard(dashboard) => dashboard.finish(),
+        }
+    }
+}
+
+/// On a terminal one line that is written over, else a line every now and then.
+struct Lines {
     line: indicatif::ProgressBar,
     how: &'static str,
     told: Option<Instant>,
 }
 
-impl Display {
+impl Lines {
     fn new(config: &TrainConfig) -> Self {
         Self {
             how: match config.head {
