@@ -16,7 +16,8 @@ use super::{
 
 /// Make and keep a store of embeddings, for `search`.
 ///
-/// A store is a folder. It knows how its embeddings were made and refuses others. What is reported as stored is on the disk,
+/// A store is a folder, or postgresql://USER@HOST/DATABASE with pgvector (schema medsiglip; ?schema=NAME for another; the password
+/// in PGPASSWORD or ~/.pgpass). It knows how its embeddings were made and refuses others. What is reported as stored is on the disk,
 /// whatever happens next, and the same command goes on after a stop.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -43,7 +44,7 @@ pub enum IndexCommand {
 /// --patient-id hash patient: nothing else, and nothing that names a person.
 #[derive(Debug, Args)]
 pub struct IndexAddArgs {
-    /// The store's folder; it is made where there is none
+    /// The store's folder or postgresql:// address; it is made where there is none
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
     /// Picture and DICOM files, folders, DICOMDIRs, quoted patterns, or `-` for a list on standard input, as for `embed`
@@ -74,7 +75,7 @@ pub struct IndexAddArgs {
 /// Store embeddings that were made before, by `embed` or any other software.
 #[derive(Debug, Args)]
 pub struct IndexImportArgs {
-    /// The store's folder; it is made where there is none
+    /// The store's folder or postgresql:// address; it is made where there is none
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
     /// Embeddings with ids: Parquet, .npy, .npz, HDF5, TFRecord, JSON Lines or CSV, or a folder of them
@@ -116,7 +117,7 @@ impl MetadataArgs {
 /// precisions stands what chance gives. Not for clinical use.
 #[derive(Debug, Args)]
 pub struct IndexEvalArgs {
-    /// The store's folder
+    /// The store's folder or postgresql:// address
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
     /// The field with the classes
@@ -166,7 +167,7 @@ pub struct IndexEvalArgs {
 /// Tell what a store holds.
 #[derive(Debug, Args)]
 pub struct IndexInfoArgs {
-    /// The store's folder
+    /// The store's folder or postgresql:// address
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
     /// Read everything and compare it with its checksums
@@ -182,7 +183,7 @@ pub struct IndexInfoArgs {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct IndexTuneArgs {
-    /// The store's folder
+    /// The store's folder or postgresql:// address
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
     /// The part of the exact hits that is to be found
@@ -202,7 +203,7 @@ pub struct IndexTuneArgs {
 /// Give back the room of what was removed and replaced.
 #[derive(Debug, Args)]
 pub struct IndexCompactArgs {
-    /// The store's folder
+    /// The store's folder or postgresql:// address
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
 }
@@ -235,7 +236,7 @@ impl From<PrecisionName> for Precision {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct SearchArgs {
-    /// The store's folder
+    /// The store's folder or postgresql:// address
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
     /// A picture that hits are to be like; may be given several times. What the store has of this very file is left out

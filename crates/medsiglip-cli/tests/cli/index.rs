@@ -432,3 +432,23 @@ fn a_tuned_store_says_so_and_falls_back_where_it_is_damaged() {
     run(&folder, "index compact store").expect(0);
     assert_eq!(info()["search"], "exact");
 }
+
+#[cfg(not(feature = "postgres"))]
+#[test]
+fn a_store_in_a_database_needs_its_feature() {
+    let folder = Folder::new();
+    folder.write("embeddings.csv", "id,e0,e1\na,1,2\n");
+    for line in [
+        "index info STORE",
+        "index compact STORE",
+        "index tune STORE",
+        "index eval STORE --label x",
+        "index import STORE embeddings.csv",
+        "search STORE --like a",
+    ] {
+        let line = line.replace("STORE", "postgresql://ann:secret@db/x");
+        let told = run(&folder, &line).expect(2).stderr;
+        assert!(told.contains("--features postgres"), "{told}");
+        assert!(!told.contains("secret"), "{told}");
+    }
+}
