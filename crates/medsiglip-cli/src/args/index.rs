@@ -15,7 +15,8 @@ use super::{
 
 /// Make and keep a store of embeddings, for `search`.
 ///
-/// A store is a folder. It knows how its embeddings were made and refuses others. What is reported as stored is on the disk,
+/// A store is a folder, or postgresql://USER@HOST/DATABASE with pgvector (schema medsiglip; ?schema=NAME for another; the password
+/// in PGPASSWORD or ~/.pgpass). It knows how its embeddings were made and refuses others. What is reported as stored is on the disk,
 /// whatever happens next, and the same command goes on after a stop.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -43,7 +44,7 @@ pub enum IndexCommand {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct IndexAddArgs {
-    /// The store's folder; it is made where there is none
+    /// The store's folder or postgresql:// address; it is made where there is none
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
     /// Picture and DICOM files, folders, DICOMDIRs, quoted patterns, or `-` for a list on standard input, as for `embed`
@@ -75,7 +76,7 @@ pub struct IndexAddArgs {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct IndexImportArgs {
-    /// The store's folder; it is made where there is none
+    /// The store's folder or postgresql:// address; it is made where there is none
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
     /// Embeddings with ids: Parquet, .npy, .npz, HDF5, TFRecord, JSON Lines or CSV, or a folder of them
@@ -118,7 +119,7 @@ impl MetadataArgs {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct IndexEvalArgs {
-    /// The store's folder
+    /// The store's folder or postgresql:// address
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
     /// The field with the classes
@@ -169,7 +170,7 @@ pub struct IndexEvalArgs {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct IndexInfoArgs {
-    /// The store's folder
+    /// The store's folder or postgresql:// address
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
     /// Read every vector and what `index tune` made, compare them with their checksums, and have the database check itself
@@ -185,7 +186,7 @@ pub struct IndexInfoArgs {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct IndexTuneArgs {
-    /// The store's folder
+    /// The store's folder or postgresql:// address
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
     /// The part of the exact hits that is to be found
@@ -206,7 +207,7 @@ pub struct IndexTuneArgs {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct IndexCompactArgs {
-    /// The store's folder
+    /// The store's folder or postgresql:// address
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
 }
@@ -239,7 +240,7 @@ impl From<PrecisionName> for Precision {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct SearchArgs {
-    /// The store's folder
+    /// The store's folder or postgresql:// address
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
     /// A picture that hits are to be like; may be given several times. What the store has of this very file is left out

@@ -8,12 +8,11 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use medsiglip::Model;
 use medsiglip::embedding::{EmbeddingTable, TableOptions};
-use medsiglip::index::{
-    About, Approximation, Digest, Item as Stored, LocalStore, Store, Tuned, Tuning,
-};
+use medsiglip::index::{About, Approximation, Digest, Item as Stored, Store, Tuned, Tuning};
 use serde_json::{Map, Value, json};
 
 use super::metadata::Fields;
+use super::store::{self, open};
 use crate::args::{
     IndexAddArgs, IndexArgs, IndexCommand, IndexCompactArgs, IndexImportArgs, IndexInfoArgs,
     IndexTuneArgs, OutputArgs,
@@ -41,21 +40,9 @@ pub fn run(args: &IndexArgs) -> Result<Exit> {
     }
 }
 
-/// The store in a folder.
-pub fn open(folder: &Path) -> Result<LocalStore> {
-    if !LocalStore::is_at(folder) {
-        return Err(Failure::missing("read the store", folder)
-            .hint("make one: medsiglip index add STORE PATHS, or index import STORE EMBEDDINGS"));
-    }
-    Ok(LocalStore::open(folder)?)
-}
-
-/// The store in a folder, made where there is none, for embeddings made like this.
-fn open_for(folder: &Path, about: &About) -> Result<LocalStore> {
-    if !LocalStore::is_at(folder) {
-        return Ok(LocalStore::create(folder, about)?);
-    }
-    let store = LocalStore::open(folder)?;
+/// The store, made where there is none, for embeddings made like this.
+fn open_for(store: &Path, about: &About) -> Result<Box<dyn Store>> {
+    let store = store::open_or_create(store, about)?;
     store
         .about()
         .accepts(about.dim, about.provenance.as_ref())?;
@@ -108,7 +95,7 @@ fn add(args: &IndexAddArgs) -> Result<Exit> {
         return Ok(interrupted());
     }
     if args.prune {
-        prune(&mut store, &known, &ids, &args.paths)?;
+        prune(&mut *store, &known, &ids, &args.paths)?;
     }
     let is_new = |item: &&Item| {
         let digest = item.source().and_then(|source| digests.get(source.path()));
@@ -116,7 +103,7 @@ fn add(args: &IndexAddArgs) -> Result<Exit> {
     };
     let new: Vec<Item> = inputs.items.iter().filter(is_new).cloned().collect();
     let unchanged: Vec<&Item> = inputs.items.iter().filter(|item| !is_new(item)).collect();
-    update(&mut store, &fields, &unchanged)?;
+    update(&mut *store, &fields, &unchanged)?;
     let batches = batches::split(&new, args.batch.batch_size.get());
     let mut adding = Adding {
         store,
@@ -179,7 +166,7 @@ fn digests(inputs: &Inputs, threads: usize) -> HashMap<PathBuf, Digest> {
 /// # Errors
 /// Where a folder holds no picture at all: it may be a disk that is not there.
 fn prune<S: AsRef<str>>(
-    store: &mut LocalStore,
+    store: &mut dyn Store,
     known: &HashMap<String, Option<Digest>>,
     ids: &[S],
     paths: &[PathBuf],
@@ -209,7 +196,7 @@ fn prune<S: AsRef<str>>(
 }
 
 /// Gives unchanged pictures the fields that they do not have so.
-fn update(store: &mut LocalStore, fields: &Fields, unchanged: &[&Item]) -> Result<()> {
+fn update(store: &mut dyn Store, fields: &Fields, unchanged: &[&Item]) -> Result<()> {
     let mut changed = 0;
     for chunk in unchanged.chunks(CHUNK) {
         let mut new = Vec::new();
@@ -238,7 +225,7 @@ fn update(store: &mut LocalStore, fields: &Fields, unchanged: &[&Item]) -> Resul
 
 /// Pictures on their way into a store.
 struct Adding {
-    store: LocalStore,
+    store: Box<dyn Store>,
     fields: Fields,
     digests: HashMap<PathBuf, Digest>,
     progress: Progress,
@@ -437,7 +424,7 @@ fn tune(args: &IndexTuneArgs) -> Result<Exit> {
     })?;
     progress.finish();
     let Some(tuned) = tuned else {
-        messages::say("interrupted; the store is as it was");
+        messages::say("interrupted; no item has changed");
         return Ok(Exit::Interrupted);
     };
     let used = tuned.points.iter().find(|own| Some(own.ef) == tuned.ef);

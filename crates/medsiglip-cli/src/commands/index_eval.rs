@@ -12,7 +12,8 @@ use medsiglip::metrics::{Bootstrap, Resampling};
 use medsiglip::zero_shot::{ClassScore, PromptSet, ZeroShot};
 use serde_json::{Value, json};
 
-use super::index::{check_model, open, print};
+use super::index::{check_model, print};
+use super::store::open;
 use crate::args::{IndexEvalArgs, InspectFormat};
 use crate::messages::{self, Exit, Failure, Result, count};
 use crate::output::NOT_CLINICAL;
@@ -27,14 +28,14 @@ type Part = (String, Vec<Measured>);
 /// Measures and tells.
 pub fn run(args: &IndexEvalArgs) -> Result<Exit> {
     let store = open(&args.store)?;
-    let items = items(&store, args)?;
+    let items = items(&*store, args)?;
     let needs_model = args.task.is_some() || args.prompts.is_some() || args.captions.is_some();
     let model = match needs_model {
         true => Some(args.model.load(&args.pixels, &args.text_args)?),
         false => None,
     };
     if let Some(model) = &model {
-        check_model(&store, model)?;
+        check_model(&*store, model)?;
     }
     let asking = Asking::new(args, &items)?;
     let mut parts: Vec<Part> = Vec::new();

@@ -24,5 +24,7 @@ mod index_eval;
 mod metadata;
 #[cfg(feature = "evaluate")]
 pub mod search;
+#[cfg(feature = "evaluate")]
+mod store;
 #[cfg(all(feature = "train", feature = "evaluate"))]
 mod curves;

@@ -5,11 +5,12 @@ use std::io::IsTerminal;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use medsiglip::Model;
-use medsiglip::index::{Approximation, Found, LocalStore, Query, Store, Term};
+use medsiglip::index::{Approximation, Found, Query, Store, Term};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::index::{check_model, of_dicom, open, print};
+use super::index::{check_model, of_dicom, print};
+use super::store::open;
 use crate::args::{SearchArgs, SearchFormat};
 use crate::batches::{self, Encoding, Outcome};
 use crate::inputs::{Item, Source, digest};
@@ -35,13 +36,13 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
     };
     let mut asking = Asking {
         args,
-        store: &store,
+        store: &*store,
         query: query(args)?,
         own: Vec::new(),
         texts: Vec::new(),
     };
     if let Some(model) = &model {
-        check_model(&store, model)?;
+        check_model(&*store, model)?;
         let encoding = run::encoding(model, &args.model, &args.pixels, &args.dicom, key);
         asking.pictures(&encoding)?;
         asking.texts(model)?;
@@ -49,13 +50,13 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
     asking.feedback()?;
     asking.exclude_own()?;
     if !args.exact {
-        tell_approximation(&store)?;
+        tell_approximation(&*store)?;
     }
-    let found = asking.query.ask(&store)?;
+    let found = asking.query.ask(&*store)?;
     let hits = asking.hits(&found, model.as_ref())?;
     if let (Some(path), Some(model)) = (&args.html, &model) {
         let encoding = run::encoding(model, &args.model, &args.pixels, &args.dicom, None);
-        HitsPage::new(args, &hits, &encoding, &store)?.write(path)?;
+        HitsPage::new(args, &hits, &encoding, &*store)?.write(path)?;
     }
     let format = args
         .format
@@ -73,12 +74,12 @@ pub fn run(args: &SearchArgs) -> Result<Exit> {
 }
 
 /// Warns where the store is not searched as it was tuned.
-fn tell_approximation(store: &LocalStore) -> Result<()> {
+fn tell_approximation(store: &dyn Store) -> Result<()> {
     match store.approximation()? {
         Approximation::Unusable => messages::say(
             "warning: what index tune made is damaged or of another state of the store; searching exactly; tune again",
         ),
-        Approximation::Usable { behind, .. } if behind > store.len()? / 10 => {
+        Approximation::Usable { behind, .. } if behind > 0 && behind > store.len()? / 10 => {
             messages::note(format_args!(
                 "{} were stored since index tune and are searched exactly; tune again to be faster",
                 messages::count(behind, "item")
@@ -117,7 +118,7 @@ fn query(args: &SearchArgs) -> Result<Query> {
 /// A query in the making.
 struct Asking<'a> {
     args: &'a SearchArgs,
-    store: &'a LocalStore,
+    store: &'a dyn Store,
     query: Query,
     /// Fields of each picture that is asked with, from its DICOM file and from the items of the store that were made from it.
     own: Vec<Vec<Map<String, Value>>>,

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use medsiglip::image::slide::{self, TileOptions, Tiling};
 use medsiglip::image::{Picture, Samples};
-use medsiglip::index::{Digest, LocalStore, Store};
+use medsiglip::index::{Digest, Store};
 use serde_json::Value;
 
 use super::{png, write_file};
@@ -47,7 +47,7 @@ impl HitsPage {
         args: &SearchArgs,
         hits: &[TellHit],
         encoding: &Encoding,
-        store: &LocalStore,
+        store: &dyn Store,
     ) -> Result<Self> {
         let files = Files {
             encoding,

@@ -576,3 +576,23 @@ fn tiles_of_slides_are_found_and_shown() {
         "{refused:?}"
     );
 }
+
+#[cfg(not(feature = "postgres"))]
+#[test]
+fn a_store_in_a_database_needs_its_feature() {
+    let folder = Folder::new();
+    folder.write("embeddings.csv", "id,e0,e1\na,1,2\n");
+    for line in [
+        "index info STORE",
+        "index compact STORE",
+        "index tune STORE",
+        "index eval STORE --label x",
+        "index import STORE embeddings.csv",
+        "search STORE --like a",
+    ] {
+        let line = line.replace("STORE", "postgresql://ann:secret@db/x");
+        let told = run(&folder, &line).expect(2).stderr;
+        assert!(told.contains("--features postgres"), "{told}");
+        assert!(!told.contains("secret"), "{told}");
+    }
+}

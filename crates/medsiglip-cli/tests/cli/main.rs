@@ -21,3 +21,9 @@ mod train;
 mod evaluate;
 #[cfg(feature = "evaluate")]
 mod index;
+#[cfg(all(feature = "postgres", unix))]
+mod database;
+#[cfg(all(feature = "postgres", unix))]
+#[allow(dead_code, reason = "the library's tests use more of it")]
+#[path = "../../../medsiglip/tests/index/server.rs"]
+mod server;

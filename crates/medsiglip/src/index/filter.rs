@@ -112,54 +112,47 @@ impl Filter {
         }
     }
 
-    /// It as a condition of SQLite on the JSON column `metadata`, its values as parameters appended to `values`.
-    pub(super) fn sql(&self, values: &mut Vec<Value>) -> String {
+    /// It as a condition on the JSON column `metadata`, its values as parameters appended to `values`.
+    pub(super) fn sql(&self, dialect: Dialect, values: &mut Vec<Value>) -> String {
         let mut sql = String::new();
-        self.write_sql(&mut sql, values);
+        self.write_sql(dialect, &mut sql, values);
         sql
     }
 
-    fn write_sql(&self, sql: &mut String, values: &mut Vec<Value>) {
-        let mut parameter = |value: Value| {
-            values.push(value);
-            format!("?{}", values.len())
-        };
+    fn write_sql(&self, dialect: Dialect, sql: &mut String, values: &mut Vec<Value>) {
         let written = match self {
             Self::Compare { field, how, value } => {
-                let types = json_types(value);
-                let path = parameter(Value::String(path(field)));
-                let value = parameter(value.clone());
-                write!(
-                    sql,
-                    "(coalesce(json_type(metadata, {path}), '') IN {types} AND json_extract(metadata, {path}) {} {value})",
-                    how.sign()
-                )
+                let field = dialect.field(field, values);
+                let (is_such, own) = dialect.own(&field, Kind::of(value));
+                let value = dialect.value(value, values);
+                write!(sql, "({is_such} AND {own} {} {value})", how.sign())
             }
             Self::In { field, values: any } => {
-                let path = parameter(Value::String(path(field)));
-                let of_type = |types: &'static str| {
-                    let own = any.iter().filter(|value| json_types(value) == types);
-                    let own: Vec<String> = own.map(|value| parameter(value.clone())).collect();
-                    let own = own.join(", ");
-                    format!(
-                        "coalesce(json_type(metadata, {path}), '') IN {types} AND json_extract(metadata, {path}) IN ({own})"
-                    )
+                let field = dialect.field(field, values);
+                let mut of_kind = |kind: Kind| {
+                    let such = any.iter().filter(|value| Kind::of(value) == kind);
+                    let such: Vec<String> =
+                        such.map(|value| dialect.value(value, values)).collect();
+                    let (is_such, own) = dialect.own(&field, kind);
+                    let such = such.join(", ");
+                    (!such.is_empty()).then(|| format!("{is_such} AND {own} IN ({such})"))
                 };
-                let all = [TEXT, NUMBER, TRUTH].map(of_type);
-                write!(sql, "({})", all.join(" OR "))
+                let all = [Kind::Text, Kind::Number, Kind::Truth];
+                let all: Vec<String> = all.into_iter().filter_map(&mut of_kind).collect();
+                match all.is_empty() {
+                    true => write!(sql, "FALSE"),
+                    false => write!(sql, "({})", all.join(" OR ")),
+                }
             }
             Self::IsNull(field) => {
-                let path = parameter(Value::String(path(field)));
-                write!(
-                    sql,
-                    "(coalesce(json_type(metadata, {path}), 'null') = 'null')"
-                )
+                let kind = dialect.kind(&dialect.field(field, values));
+                write!(sql, "(coalesce({kind}, 'null') = 'null')")
             }
-            Self::And(all) => join(all, ("AND", "1"), sql, values),
-            Self::Or(all) => join(all, ("OR", "0"), sql, values),
+            Self::And(all) => join(all, ("AND", "TRUE"), dialect, sql, values),
+            Self::Or(all) => join(all, ("OR", "FALSE"), dialect, sql, values),
             Self::Not(one) => {
                 sql.push_str("(NOT ");
-                one.write_sql(sql, values);
+                one.write_sql(dialect, sql, values);
                 sql.push(')');
                 Ok(())
             }
@@ -171,44 +164,114 @@ impl Filter {
 fn join(
     all: &[Filter],
     (by, of_none): (&str, &str),
+    dialect: Dialect,
     sql: &mut String,
     values: &mut Vec<Value>,
 ) -> std::fmt::Result {
     match all {
         [] => write!(sql, "{of_none}"),
         [one] => {
-            one.write_sql(sql, values);
+            one.write_sql(dialect, sql, values);
             Ok(())
         }
         // In halves: SQLite takes expressions of some depth, and a chain is as deep as it is long.
         _ => {
             let (first, second) = all.split_at(all.len() / 2);
             sql.push('(');
-            join(first, (by, of_none), sql, values)?;
+            join(first, (by, of_none), dialect, sql, values)?;
             write!(sql, " {by} ")?;
-            join(second, (by, of_none), sql, values)?;
+            join(second, (by, of_none), dialect, sql, values)?;
             write!(sql, ")")
         }
     }
 }
 
-/// Types of JSON, as SQLite names them.
-const TEXT: &str = "('text')";
-const NUMBER: &str = "('integer', 'real')";
-const TRUTH: &str = "('true', 'false')";
+/// What can be compared with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Number,
+    Truth,
+}
 
-/// Those that can be compared with a value.
-fn json_types(value: &Value) -> &'static str {
-    match value {
-        Value::String(_) => TEXT,
-        Value::Number(_) => NUMBER,
-        _ => TRUTH,
+impl Kind {
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::String(_) => Self::Text,
+            Value::Number(_) => Self::Number,
+            _ => Self::Truth,
+        }
     }
 }
 
-/// The place of a field in JSON, as SQLite has it.
-fn path(field: &str) -> String {
-    format!("$.\"{field}\"")
+/// What a condition is written in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Dialect {
+    /// Parameters `?1`, JSON as text.
+    Sqlite,
+    /// Parameters `$1`, all of them texts; JSON as `jsonb`.
+    #[cfg(feature = "postgres")]
+    Postgres,
+}
+
+impl Dialect {
+    /// A field as a parameter.
+    fn field(self, field: &str, values: &mut Vec<Value>) -> String {
+        let name = match self {
+            Self::Sqlite => format!("$.\"{field}\""),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => field.to_owned(),
+        };
+        self.value(&Value::String(name), values)
+    }
+
+    /// A value as a parameter.
+    fn value(self, value: &Value, values: &mut Vec<Value>) -> String {
+        values.push(value.clone());
+        let place = values.len();
+        match self {
+            Self::Sqlite => format!("?{place}"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres if Kind::of(value) == Kind::Text => format!("${place}::text"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => format!("${place}::text::jsonb"),
+        }
+    }
+
+    /// The JSON type of a field; null where an item lacks it.
+    fn kind(self, field: &str) -> String {
+        match self {
+            Self::Sqlite => format!("json_type(metadata, {field})"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => format!("jsonb_typeof(metadata -> {field})"),
+        }
+    }
+
+    /// Whether a field is of a kind, and what it is then.
+    fn own(self, field: &str, kind: Kind) -> (String, String) {
+        let (types, own) = match (self, kind) {
+            (Self::Sqlite, _) => {
+                let types = match kind {
+                    Kind::Text => "'text'",
+                    Kind::Number => "'integer', 'real'",
+                    Kind::Truth => "'true', 'false'",
+                };
+                (types, format!("json_extract(metadata, {field})"))
+            }
+            // By bytes, whatever the database's language.
+            #[cfg(feature = "postgres")]
+            (Self::Postgres, Kind::Text) => {
+                let own = format!("(metadata ->> {field}) COLLATE \"C\"");
+                ("'string'", own)
+            }
+            #[cfg(feature = "postgres")]
+            (Self::Postgres, Kind::Number) => ("'number'", format!("(metadata -> {field})")),
+            #[cfg(feature = "postgres")]
+            (Self::Postgres, Kind::Truth) => ("'boolean'", format!("(metadata -> {field})")),
+        };
+        let is_such = format!("coalesce({}, '') IN ({types})", self.kind(field));
+        (is_such, own)
+    }
 }
 
 /// `None` where the types differ.

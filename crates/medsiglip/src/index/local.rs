@@ -15,36 +15,17 @@ use memmap2::Mmap;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use serde_json::{Map, Value};
 
+use super::filter::Dialect;
 use super::scan::{self, Vectors};
-use super::sqlite::{Parameter, damaged, failed, prepare};
-use super::tune::Opened;
-use super::{About, Digest, Filter, Hit, Item, Precision, Store, Stored, map_file};
+use super::sqlite::{self, Parameter, damaged, failed, prepare};
+use super::tune::{Approximation, Opened, Tuned, Tuning};
+use super::{About, Digest, Filter, Hit, Item, Precision, Store, Stored, map_file, text_of};
 use crate::embedding::Embeddings;
 use crate::{Error, Result};
 
 const DATABASE: &str = "index.sqlite";
 /// How the name of a database begins that is not whole yet.
 const UNFINISHED: &str = ".new-";
-/// Of the database: it is ours, and of this format ("msig").
-const APPLICATION: i64 = 0x6d73_6967;
-const FORMAT: i64 = 1;
-/// Bytes of an item's metadata as JSON.
-const MAX_METADATA: usize = 1 << 20;
-
-const SCHEMA: &str = "
-    CREATE TABLE store (
-        about TEXT NOT NULL,        -- JSON
-        generation INTEGER NOT NULL,-- of the file of vectors
-        next INTEGER NOT NULL       -- place of the next vector
-    ) STRICT;
-    CREATE TABLE items (
-        slot INTEGER PRIMARY KEY,   -- place of the vector
-        id TEXT NOT NULL UNIQUE,
-        content BLOB,               -- SHA-256 of the file
-        crc INTEGER NOT NULL,       -- CRC-32C of the vector's bytes
-        metadata TEXT NOT NULL      -- JSON
-    ) STRICT;
-";
 
 /// A store in a folder.
 pub struct LocalStore {
@@ -88,19 +69,7 @@ impl LocalStore {
         let io = |e| Error::io("create", folder, e);
         let new = crate::folder::new_file(folder, UNFINISHED).map_err(io)?;
         let wrong = |e| failed(new.path(), e);
-        let mut database = Connection::open(new.path()).map_err(wrong)?;
-        prepare(&database).map_err(wrong)?;
-        let made = database.transaction().map_err(wrong)?;
-        made.execute_batch(SCHEMA).map_err(wrong)?;
-        made.pragma_update(None, "application_id", APPLICATION)
-            .map_err(wrong)?;
-        made.pragma_update(None, "user_version", FORMAT)
-            .map_err(wrong)?;
-        let text = serde_json::to_string(about).expect("plain fields");
-        made.execute("INSERT INTO store VALUES (?1, 0, 0)", [text])
-            .map_err(wrong)?;
-        made.commit().map_err(wrong)?;
-        database.close().map_err(|(_, e)| wrong(e))?;
+        sqlite::make(new.path(), about).map_err(wrong)?;
         // It has its name when it is whole; another process may have been faster.
         new.persist_noclobber(folder.join(DATABASE))
             .map_err(|e| io(e.error))?;
@@ -119,21 +88,7 @@ impl LocalStore {
             rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let database = Connection::open_with_flags(&path, flags).map_err(wrong)?;
         prepare(&database).map_err(wrong)?;
-        let pragma =
-            |name: &str| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        if pragma("application_id").map_err(wrong)? != APPLICATION {
-            return Err(Error::BadConfig(format!(
-                "not a store of medsiglip: {}",
-                path.display()
-            )));
-        }
-        let format = pragma("user_version").map_err(wrong)?;
-        if format != FORMAT {
-            return Err(Error::Unsupported(format!(
-                "store: expected format {FORMAT}, got {format}; a newer version may read it: {}",
-                path.display()
-            )));
-        }
+        sqlite::check_format(&database, &path)?;
         let text: String = database
             .query_row("SELECT about FROM store", [], |row| row.get(0))
             .map_err(wrong)?;
@@ -149,11 +104,6 @@ impl LocalStore {
         };
         store.map(&store.place()?)?;
         Ok(store)
-    }
-
-    /// Whether every vector is compared, even where there is a graph. It is not so when a store is opened.
-    pub fn search_exactly(&mut self, is_exact: bool) {
-        self.is_exact = is_exact;
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -244,7 +194,9 @@ impl LocalStore {
             return Ok(None);
         }
         let mut values = Vec::new();
-        let condition = filter.map_or("1".into(), |filter| filter.sql(&mut values));
+        let condition = filter.map_or("1".into(), |filter| {
+            filter.sql(Dialect::Sqlite, &mut values)
+        });
         let sql = format!("SELECT slot FROM items WHERE {condition}");
         let mut query = self.database.prepare(&sql).map_err(self.wrong())?;
         let values = values.iter().map(Parameter);
@@ -320,34 +272,6 @@ impl LocalStore {
                 self.folder.display()
             ))),
         }
-    }
-
-    /// Reads every vector and compares it with its checksum, then the graph, and has SQLite check its own structure; how many
-    /// items there are.
-    ///
-    /// # Errors
-    /// `BAD_CONFIG` where something is damaged; `IO_ERROR`.
-    pub fn verify(&self) -> Result<usize> {
-        let wrong = self.wrong();
-        let sound: String = self
-            .database
-            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-            .map_err(wrong)?;
-        if sound != "ok" {
-            return Err(damaged(&self.path()));
-        }
-        let (place, rows) = self.checksums()?;
-        // No writer waits for the vectors: what they were stays mapped.
-        let map = self.map(&place)?;
-        for (slot, crc) in &rows {
-            let bytes = usize::try_from(*slot).ok().and_then(|slot| {
-                let first = slot.checked_mul(self.stride())?;
-                map.as_ref()?.get(first..first.checked_add(self.stride())?)
-            });
-            self.check_crc(bytes.ok_or_else(|| damaged(&self.path()))?, *crc)?;
-        }
-        self.verify_graph(&place)?;
-        Ok(rows.len())
     }
 
     /// The place and checksum of every vector, and where they are, which is mapped.
@@ -533,6 +457,22 @@ impl Store for LocalStore {
         Ok(hits)
     }
 
+    fn search_exactly(&mut self, is_exact: bool) {
+        self.is_exact = is_exact;
+    }
+
+    fn approximation(&self) -> Result<Approximation> {
+        self.state_of_graph()
+    }
+
+    fn tune(
+        &mut self,
+        how: &Tuning,
+        go_on: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<Option<Tuned>> {
+        self.make_graph(how, go_on)
+    }
+
     fn compact(&mut self) -> Result<()> {
         let path = self.path();
         let wrong = |e| failed(&path, e);
@@ -578,17 +518,29 @@ impl Store for LocalStore {
         let _ = self.database.execute_batch("VACUUM");
         Ok(())
     }
-}
 
-/// Metadata as they are stored.
-fn text_of(metadata: &Map<String, Value>) -> Result<String> {
-    let text = serde_json::to_string(metadata).expect("a map of values");
-    match text.len() > MAX_METADATA {
-        true => Err(Error::BadArgument(format!(
-            "store: expected metadata of at most {MAX_METADATA} bytes an item, got {}",
-            text.len()
-        ))),
-        false => Ok(text),
+    /// Every vector and the graph, and SQLite checks its own structure.
+    fn verify(&self) -> Result<usize> {
+        let wrong = self.wrong();
+        let sound: String = self
+            .database
+            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+            .map_err(wrong)?;
+        if sound != "ok" {
+            return Err(damaged(&self.path()));
+        }
+        let (place, rows) = self.checksums()?;
+        // No writer waits for the vectors: what they were stays mapped.
+        let map = self.map(&place)?;
+        for (slot, crc) in &rows {
+            let bytes = usize::try_from(*slot).ok().and_then(|slot| {
+                let first = slot.checked_mul(self.stride())?;
+                map.as_ref()?.get(first..first.checked_add(self.stride())?)
+            });
+            self.check_crc(bytes.ok_or_else(|| damaged(&self.path()))?, *crc)?;
+        }
+        self.verify_graph(&place)?;
+        Ok(rows.len())
     }
 }
 

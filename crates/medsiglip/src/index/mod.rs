@@ -27,6 +27,8 @@ pub mod evaluate;
 mod filter;
 pub mod graph;
 mod local;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod query;
 pub mod scan;
 mod sqlite;
@@ -39,11 +41,16 @@ use serde_json::{Map, Value};
 
 pub use filter::{Comparison, Filter};
 pub use local::LocalStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use query::{Found, Fusion, Query, Term};
 pub use tune::{Approximation, Point, Tuned, Tuning};
 
 use crate::embedding::{Embeddings, Provenance};
 use crate::{Error, Result};
+
+/// Bytes of an item's metadata as JSON.
+const MAX_METADATA: usize = 1 << 20;
 
 /// SHA-256.
 pub type Digest = [u8; 32];
@@ -174,11 +181,40 @@ pub trait Store {
         filter: Option<&Filter>,
     ) -> Result<Vec<Vec<Hit>>>;
 
+    /// Whether every vector is compared, even where there is a graph. It is not so when a store is opened.
+    fn search_exactly(&mut self, is_exact: bool);
+
+    /// Whether the store is searched by its graph.
+    ///
+    /// # Errors
+    /// As of [`len`](Self::len).
+    fn approximation(&self) -> Result<Approximation>;
+
+    /// Makes the graph where it is missing or behind, measures it, and keeps the fastest way to search that reaches the recall;
+    /// `None` where `go_on`, which is told how many items are linked, of how many, stopped it, and no item has changed.
+    ///
+    /// What is searched with while it is measured is not in the graph then.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` for what cannot be asked, a store of too few items, or one that was compacted meanwhile; `UNSUPPORTED` where
+    /// the store takes no graph.
+    fn tune(
+        &mut self,
+        how: &Tuning,
+        go_on: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<Option<Tuned>>;
+
     /// Gives back the room of what was removed and replaced.
     ///
     /// # Errors
     /// `BAD_ARGUMENT` where another process is writing.
     fn compact(&mut self) -> Result<()>;
+
+    /// Reads everything and compares it with what is known of it; how many items there are.
+    ///
+    /// # Errors
+    /// `BAD_CONFIG` where something is damaged; `IO_ERROR`.
+    fn verify(&self) -> Result<usize>;
 }
 
 impl About {
@@ -250,6 +286,18 @@ fn unit(row: &[f32], dim: usize, what: &str, place: usize) -> Result<Vec<f32>> {
         )));
     }
     Ok(row.iter().map(|x| (f64::from(*x) / norm) as f32).collect())
+}
+
+/// Metadata as they are stored.
+fn text_of(metadata: &Map<String, Value>) -> Result<String> {
+    let text = serde_json::to_string(metadata).expect("a map of values");
+    match text.len() > MAX_METADATA {
+        true => Err(Error::BadArgument(format!(
+            "store: expected metadata of at most {MAX_METADATA} bytes an item, got {}",
+            text.len()
+        ))),
+        false => Ok(text),
+    }
 }
 
 /// The first bytes of a file, none of which changes while a store names it: it is appended to, or replaced.

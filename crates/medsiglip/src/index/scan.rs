@@ -140,7 +140,7 @@ pub(super) fn best_of(vectors: Vectors, query: &[f32], rows: &[usize], k: usize)
 
 /// How far off a score in single precision may be: each of D products and sums by half a unit in the last place, of vectors of
 /// length one; the double of that, since a length is not quite one.
-fn error(dim: usize) -> f32 {
+pub(super) fn error(dim: usize) -> f32 {
     dim as f32 * f32::EPSILON
 }
 
@@ -278,37 +278,63 @@ impl Candidates {
 
 /// The best of the candidates, in double precision.
 fn exact(vectors: Vectors, query: &[f32], candidates: Candidates, k: usize) -> Vec<Scored> {
-    /// The worst on top.
-    struct Worst(Scored);
-    impl PartialEq for Worst {
-        fn eq(&self, other: &Self) -> bool {
-            self.cmp(other).is_eq()
-        }
-    }
-    impl Eq for Worst {}
-    impl PartialOrd for Worst {
-        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-            Some(self.cmp(other))
-        }
-    }
-    impl Ord for Worst {
-        fn cmp(&self, other: &Self) -> Ordering {
-            self.0.order(&other.0)
-        }
-    }
-    let mut best = BinaryHeap::with_capacity(k.min(candidates.all.len()) + 1);
+    let mut best = Best::of(k);
     for (_, row) in candidates.all {
-        let own = vectors.row(row, query.len());
+        best.take(row, query, &vectors.row(row, query.len()));
+    }
+    best.sorted()
+}
+
+/// The best rows so far.
+pub(super) struct Best {
+    k: usize,
+    rows: BinaryHeap<Worst>,
+}
+
+/// The worst on top.
+struct Worst(Scored);
+
+impl PartialEq for Worst {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Worst {}
+
+impl PartialOrd for Worst {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Worst {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.order(&other.0)
+    }
+}
+
+impl Best {
+    /// No row yet, and never more than `k`.
+    pub(super) fn of(k: usize) -> Self {
+        let rows = BinaryHeap::new();
+        Self { k, rows }
+    }
+
+    /// Compares a row with a query.
+    pub(super) fn take(&mut self, row: usize, query: &[f32], own: &[f64]) {
         let score = query.iter().zip(own).map(|(q, x)| f64::from(*q) * x).sum();
-        best.push(Worst(Scored { row, score }));
-        if best.len() > k {
-            best.pop();
+        self.rows.push(Worst(Scored { row, score }));
+        if self.rows.len() > self.k {
+            self.rows.pop();
         }
     }
-    best.into_sorted_vec()
-        .into_iter()
-        .map(|worst| worst.0)
-        .collect()
+
+    /// The best first.
+    pub(super) fn sorted(self) -> Vec<Scored> {
+        let rows = self.rows.into_sorted_vec();
+        rows.into_iter().map(|worst| worst.0).collect()
+    }
 }
 
 /// Scores of some rows for a few queries, (Q, rows).

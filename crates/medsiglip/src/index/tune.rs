@@ -1,4 +1,4 @@
-//! Approximate search of a [`LocalStore`]: its graph, what is measured of it, and when it is used.
+//! Approximate search: what is measured of a graph, and when that of a [`LocalStore`] is used.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::graph::{Builder, Graph, GraphFile, Header, remove_graph, write_graph};
+use super::graph::{Builder, GraphFile, Header, remove_graph, write_graph};
 use super::local::Place;
 use super::scan::{self, Scored, Vectors};
 use super::sqlite::damaged;
@@ -119,10 +119,9 @@ enum Graphs {
 }
 
 impl Tuned {
-    /// How many rows a walk for `k` hits keeps.
-    fn ef_for(&self, k: usize) -> Option<usize> {
+    /// How many rows a walk for `k` hits keeps; `None` where it is more than `most`.
+    pub(super) fn ef_for(&self, k: usize, most: usize) -> Option<usize> {
         let ef = self.ef?.max(self.ef?.saturating_mul(k).div_ceil(self.k));
-        let most = *EFS.last()?;
         (k > 0 && ef <= most).then_some(ef)
     }
 
@@ -131,7 +130,7 @@ impl Tuned {
         (1..=MAX_K).contains(&self.k) && self.ef.is_none_or(|ef| EFS.contains(&ef))
     }
 
-    fn choose(&mut self, how: &Tuning) {
+    pub(super) fn choose(&mut self, how: &Tuning) {
         let mut points = self.points.iter();
         let reached = points.find(|point| point.interval.0 >= how.recall);
         let used = reached.filter(|point| how.always || point.ms < self.exact_ms);
@@ -140,12 +139,64 @@ impl Tuned {
     }
 }
 
+impl Tuning {
+    /// Whether it can be asked.
+    pub(super) fn check(&self) -> Result<()> {
+        if !(self.recall > 0.0 && self.recall < 1.0) {
+            return bad(format!(
+                "expected a recall between 0 and 1, got {}",
+                self.recall
+            ));
+        }
+        match self.k == 0 || self.k > MAX_K || self.queries == 0 {
+            true => bad(format!("expected 1 to {MAX_K} hits and at least one query")),
+            false => Ok(()),
+        }
+    }
+
+    /// How many of so many items it is measured with.
+    pub(super) fn held_out(&self, items: usize) -> usize {
+        self.queries.min(items / 10)
+    }
+
+    /// The items in another order; it is measured with the last.
+    pub(super) fn shuffled<T>(&self, mut items: Vec<T>) -> Result<Vec<T>> {
+        let queries = self.held_out(items.len());
+        let highest = highest_low(queries);
+        if self.recall > highest {
+            let needed = (3.0 / (1.0 - self.recall)).ceil();
+            return bad(format!(
+                "{queries} queries cannot show a recall of {}, but of {:.3} at most: it takes {needed} queries and a store of ten times as many items (a smaller one is searched exactly in no time)",
+                self.recall,
+                highest.max(0.0)
+            ));
+        }
+        let (least, most) = (10 * self.k, u32::MAX as usize);
+        if !(least..most).contains(&items.len()) {
+            return bad(format!(
+                "expected a store of {least} to {most} items, got {}",
+                items.len()
+            ));
+        }
+        items.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
+        Ok(items)
+    }
+
+    /// Whether what was measured of the same items tells it, too.
+    pub(super) fn is_told_by(&self, tuned: &Tuned, queries: usize) -> bool {
+        let is_same = (tuned.k, tuned.queries, tuned.seed) == (self.k, queries, self.seed);
+        let last = tuned.points.last();
+        let reached = |last: &Point| last.interval.0 >= self.recall;
+        is_same && (self.recall <= tuned.recall || last.is_some_and(reached))
+    }
+}
+
+pub(super) fn bad<T>(what: String) -> Result<T> {
+    Err(Error::BadArgument(format!("tune: {what}")))
+}
+
 impl LocalStore {
-    /// Whether the store is searched by its graph.
-    ///
-    /// # Errors
-    /// As of [`Store::len`].
-    pub fn approximation(&self) -> Result<Approximation> {
+    pub(super) fn state_of_graph(&self) -> Result<Approximation> {
         let place = self.place()?;
         Ok(match self.opened(&place)? {
             Graphs::Absent => Approximation::Absent,
@@ -210,7 +261,7 @@ impl LocalStore {
             return Ok(None);
         };
         let file = &opened.file;
-        let Some(ef) = file.header.tuned.ef_for(k) else {
+        let Some(ef) = file.header.tuned.ef_for(k, EFS[EFS.len() - 1]) else {
             return Ok(None);
         };
         let (graph, dim) = (file.graph(), self.about().dim);
@@ -279,61 +330,36 @@ impl LocalStore {
         }
     }
 
-    /// Makes the graph where it is missing or behind, measures it, and keeps the fastest way to search that reaches the recall;
-    /// `None` where `go_on`, which is told how many items are linked, of how many, stopped it, and nothing has changed.
-    ///
-    /// What is searched with while it is measured is not in the graph then.
-    ///
-    /// # Errors
-    /// `BAD_ARGUMENT` for what cannot be asked, a store of too few items, or one that was compacted meanwhile.
-    pub fn tune(
+    pub(super) fn make_graph(
         &mut self,
         how: &Tuning,
         go_on: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Option<Tuned>> {
-        let bad = |what: String| Err(Error::BadArgument(format!("tune: {what}")));
-        if !(how.recall > 0.0 && how.recall < 1.0) {
-            return bad(format!(
-                "expected a recall between 0 and 1, got {}",
-                how.recall
-            ));
-        }
-        if how.k == 0 || how.k > MAX_K || how.queries == 0 {
-            return bad(format!("expected 1 to {MAX_K} hits and at least one query"));
-        }
+        how.check()?;
         let (place, items) = self.items()?;
-        let queries = how.queries.min(items.len() / 10);
+        let queries = how.held_out(items.len());
         if let Some(tuned) = self.measured(how, queries, &place)? {
             return Ok(Some(tuned));
         }
-        let highest = highest_low(queries);
-        if how.recall > highest {
-            let needed = (3.0 / (1.0 - how.recall)).ceil();
-            return bad(format!(
-                "{queries} queries cannot show a recall of {}, but of {:.3} at most: it takes {needed} queries and a store of ten times as many items (a smaller one is searched exactly in no time)",
-                how.recall,
-                highest.max(0.0)
-            ));
+        let order = how.shuffled(items.clone())?;
+        if u32::try_from(place.next).is_err() {
+            return bad("the store was changed too often; compact it".into());
         }
-        let (least, most) = (10 * how.k, u32::MAX as usize);
-        if !(least..most).contains(&items.len()) || place.next >= most {
-            return bad(format!(
-                "expected a store of {least} to {most} items, got {}",
-                items.len()
-            ));
-        }
+        let order: Vec<u32> = order.into_iter().map(|slot| slot as u32).collect();
         let map = self.map(&place)?.ok_or_else(|| damaged(&self.path()))?;
-        let vectors = self.vectors(&map)?;
-        let mut order: Vec<u32> = items.iter().map(|slot| *slot as u32).collect();
-        order.shuffle(&mut ChaCha8Rng::seed_from_u64(how.seed));
+        let (vectors, dim) = (self.vectors(&map)?, self.about().dim);
         let linked = order.len() - queries;
         let (held_out, all) = (order[linked..].to_vec(), order.len());
-        let mut builder = Builder::new(vectors, self.about().dim, order);
+        let mut builder = Builder::new(vectors, dim, order);
         if !builder.grow(linked, |count| go_on(count, all)) {
             return Ok(None);
         }
-        let measuring = Measuring::new(vectors, self.about().dim, how.k, &held_out, &items);
-        let Some(mut tuned) = measuring.run(builder.graph(), how, || go_on(linked, all)) else {
+        let measuring = Measuring::of(vectors, dim, how.k, &held_out, &items)?;
+        let graph = builder.graph();
+        let mut search = |query: &[f32], ef| Ok(graph.search(vectors, query, how.k, ef));
+        let most = EFS[EFS.len() - 1];
+        let measured = measuring.run(how, most, &mut search, &mut || go_on(linked, all))?;
+        let Some(mut tuned) = measured else {
             return Ok(None);
         };
         tuned.choose(how);
@@ -355,12 +381,8 @@ impl LocalStore {
         };
         let file = &opened.file;
         let mut header = file.header.clone();
-        let tuned = &header.tuned;
-        let is_same = (tuned.k, tuned.queries, tuned.seed) == (how.k, queries, how.seed);
-        let last = tuned.points.last();
-        let is_known =
-            how.recall <= tuned.recall || last.is_some_and(|last| last.interval.0 >= how.recall);
-        if header.rows != place.next || !is_same || !is_known || !file.is_sound() {
+        if header.rows != place.next || !how.is_told_by(&header.tuned, queries) || !file.is_sound()
+        {
             return Ok(None);
         }
         header.tuned.choose(how);
@@ -376,8 +398,7 @@ impl LocalStore {
 }
 
 /// Queries with their exact hits.
-struct Measuring<'a> {
-    vectors: Vectors<'a>,
+pub(super) struct Measuring {
     dim: usize,
     k: usize,
     queries: Vec<f32>,
@@ -386,8 +407,17 @@ struct Measuring<'a> {
     exact_ms: f64,
 }
 
-impl<'a> Measuring<'a> {
-    fn new(vectors: Vectors<'a>, dim: usize, k: usize, held_out: &[u32], items: &[usize]) -> Self {
+/// The best for a query of a walk that keeps so many rows.
+pub(super) type Walk<'a> = dyn FnMut(&[f32], usize) -> Result<Vec<Scored>> + 'a;
+
+impl Measuring {
+    fn of(
+        vectors: Vectors,
+        dim: usize,
+        k: usize,
+        held_out: &[u32],
+        items: &[usize],
+    ) -> Result<Self> {
         let rows = held_out.iter().map(|row| vectors.row(*row as usize, dim));
         let queries: Vec<f32> = rows.flatten().map(|x| x as f32).collect();
         let mut kept = vec![false; vectors.rows(dim)];
@@ -395,28 +425,51 @@ impl<'a> Measuring<'a> {
         held_out.iter().for_each(|row| kept[*row as usize] = false);
         let search = |queries: &[f32]| scan::top_k(vectors, dim, queries, k, Some(&kept));
         let exact = search(&queries);
+        Self::new(dim, k, queries, &exact, &mut |query| {
+            search(query);
+            Ok(())
+        })
+    }
+
+    /// Queries (Q, D), their exact hits, and a way to find those of one.
+    pub(super) fn new(
+        dim: usize,
+        k: usize,
+        queries: Vec<f32>,
+        exact: &[Vec<Scored>],
+        search: &mut dyn FnMut(&[f32]) -> Result<()>,
+    ) -> Result<Self> {
         let last = exact.iter().map(|best| best.last().map(|last| last.score));
         let least = last.map(|last| last.unwrap_or(f64::INFINITY)).collect();
-        let single = queries.chunks_exact(dim).cycle().take(EXACT);
-        let times = single.map(|query| time(|| search(query)).1).collect();
-        Self {
-            vectors,
+        let mut times = Vec::new();
+        for query in queries.chunks_exact(dim).cycle().take(EXACT) {
+            let (found, ms) = time(|| search(query));
+            found?;
+            times.push(ms);
+        }
+        Ok(Self {
             dim,
             k,
             queries,
             least,
             exact_ms: median(times),
-        }
+        })
     }
 
-    /// `None` where it was stopped.
-    fn run(&self, graph: Graph, how: &Tuning, mut go_on: impl FnMut() -> bool) -> Option<Tuned> {
+    /// Measures walks that keep up to `most` rows; `None` where it was stopped.
+    pub(super) fn run(
+        &self,
+        how: &Tuning,
+        most: usize,
+        search: &mut Walk,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Tuned>> {
         let mut points: Vec<Point> = Vec::new();
-        for ef in EFS.into_iter().filter(|ef| *ef >= self.k) {
+        for ef in EFS.into_iter().filter(|ef| (self.k..=most).contains(ef)) {
             if !go_on() {
-                return None;
+                return Ok(None);
             }
-            let point = self.point(graph, ef);
+            let point = self.point(search, ef)?;
             let is_enough = point.interval.0 >= how.recall && point.recall >= ENOUGH;
             let is_slow = point.ms > self.exact_ms && !how.always;
             points.push(point);
@@ -424,7 +477,7 @@ impl<'a> Measuring<'a> {
                 break;
             }
         }
-        Some(Tuned {
+        Ok(Some(Tuned {
             k: self.k,
             recall: how.recall,
             queries: self.least.len(),
@@ -432,13 +485,14 @@ impl<'a> Measuring<'a> {
             ef: None,
             exact_ms: self.exact_ms,
             points,
-        })
+        }))
     }
 
-    fn point(&self, graph: Graph, ef: usize) -> Point {
+    fn point(&self, search: &mut Walk, ef: usize) -> Result<Point> {
         let (mut recalls, mut times) = (Vec::new(), Vec::new());
         for (query, least) in self.queries.chunks_exact(self.dim).zip(&self.least) {
-            let (best, ms) = time(|| graph.search(self.vectors, query, self.k, ef));
+            let (best, ms) = time(|| search(query, ef));
+            let best = best?;
             // What scores like the last of the exact hits is as good as it.
             let found = best.iter().filter(|scored| scored.score >= *least);
             recalls.push(found.count() as f64 / self.k as f64);
@@ -449,12 +503,12 @@ impl<'a> Measuring<'a> {
         let squares: f64 = recalls.iter().map(|own| (own - recall).powi(2)).sum();
         let half = 1.96 * (squares / (count - 1.0).max(1.0) / count).sqrt();
         let low = (recall - half).min(highest_low(recalls.len()));
-        Point {
+        Ok(Point {
             ef,
             recall,
             interval: (low.max(0.0), (recall + half).min(1.0)),
             ms: median(times),
-        }
+        })
     }
 }
 

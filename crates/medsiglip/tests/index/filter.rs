@@ -3,6 +3,7 @@
 use medsiglip::embedding::Embeddings;
 use medsiglip::index::{Filter, Item, LocalStore, Precision, Store};
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 use serde_json::{Map, Value, json};
 
 use crate::{about, map};
@@ -189,37 +190,58 @@ fn condition() -> impl Strategy<Value = String> {
     })
 }
 
+/// What a row has as x, y and z z.
+type Fields = (Option<Value>, Option<Value>, Option<Value>);
+
+pub fn fields() -> impl Strategy<Value = Vec<Fields>> {
+    proptest::collection::vec((value(), value(), value()), 1..12)
+}
+
+pub fn conditions() -> impl Strategy<Value = Vec<String>> {
+    proptest::collection::vec(condition(), 8)
+}
+
+/// Fills an empty store and compares what it finds with what filters say.
+pub fn searches_what_filters_say(
+    store: &mut dyn Store,
+    rows: &[Fields],
+    conditions: Vec<String>,
+) -> Result<(), TestCaseError> {
+    let metadata = |(x, y, z): &Fields| {
+        let fields = [("x", x), ("y", y), ("z z", z)];
+        let known = fields
+            .into_iter()
+            .filter_map(|(name, v)| Some((name.to_owned(), v.clone()?)));
+        known.collect::<Map<String, Value>>()
+    };
+    let item = |(i, row): (usize, &Fields)| Item {
+        id: i.to_string(),
+        content: None,
+        embedding: vec![1.0, i as f32],
+        metadata: metadata(row),
+    };
+    let items: Vec<Item> = rows.iter().enumerate().map(item).collect();
+    store.put(&items).unwrap();
+    let query = Embeddings::new(2, vec![1.0, 0.0]).unwrap();
+    for condition in conditions {
+        let filter = filter(&condition);
+        let hits = store.search(&query, 100, Some(&filter)).unwrap().remove(0);
+        let mut found: Vec<String> = hits.into_iter().map(|hit| hit.id).collect();
+        let expected = items.iter().filter(|item| filter.matches(&item.metadata));
+        let mut expected: Vec<String> = expected.map(|item| item.id.clone()).collect();
+        found.sort();
+        expected.sort();
+        prop_assert_eq!(found, expected, "{}", condition);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
     #[test]
-    fn a_store_searches_what_a_filter_says(
-        rows in proptest::collection::vec((value(), value(), value()), 1..12),
-        conditions in proptest::collection::vec(condition(), 8),
-    ) {
+    fn a_store_searches_what_a_filter_says(rows in fields(), conditions in conditions()) {
         let folder = tempfile::tempdir().unwrap();
         let mut store = LocalStore::create(&folder.path().join("s"), &about(2, Precision::F32)).unwrap();
-        let metadata = |(x, y, z): &(Option<Value>, Option<Value>, Option<Value>)| {
-            let fields = [("x", x), ("y", y), ("z z", z)];
-            let known = fields.into_iter().filter_map(|(name, v)| Some((name.to_owned(), v.clone()?)));
-            known.collect::<Map<String, Value>>()
-        };
-        let items: Vec<Item> = rows.iter().enumerate().map(|(i, row)| Item {
-            id: i.to_string(),
-            content: None,
-            embedding: vec![1.0, i as f32],
-            metadata: metadata(row),
-        }).collect();
-        store.put(&items).unwrap();
-        let query = Embeddings::new(2, vec![1.0, 0.0]).unwrap();
-        for condition in conditions {
-            let filter = filter(&condition);
-            let mut found: Vec<String> = store.search(&query, 100, Some(&filter)).unwrap().remove(0)
-                .into_iter().map(|hit| hit.id).collect();
-            let mut expected: Vec<String> = items.iter().filter(|item| filter.matches(&item.metadata))
-                .map(|item| item.id.clone()).collect();
-            found.sort();
-            expected.sort();
-            prop_assert_eq!(found, expected, "{}", condition);
-        }
+        searches_what_filters_say(&mut store, &rows, conditions)?;
     }
 }

@@ -12,10 +12,10 @@ use medsiglip::index::{
 
 use crate::{about, item, numbers};
 
-const DIM: usize = 64;
+pub const DIM: usize = 64;
 
 /// Rows of length one around some centres.
-fn clustered(rows: usize, clusters: usize, spread: f32) -> Vec<f32> {
+pub fn clustered(rows: usize, clusters: usize, spread: f32) -> Vec<f32> {
     let (centres, mut data) = (numbers(5, clusters * DIM), numbers(6, rows * DIM));
     for (i, row) in data.chunks_exact_mut(DIM).enumerate() {
         let centre = &centres[(i * 7919 % clusters) * DIM..][..DIM];
@@ -92,7 +92,7 @@ fn rayon_threads(threads: usize) -> rayon::ThreadPool {
     pool.build().unwrap()
 }
 
-fn items(data: &[f32]) -> Vec<Item> {
+pub fn items(data: &[f32]) -> Vec<Item> {
     let rows = data.chunks_exact(DIM).enumerate();
     rows.map(|(i, row)| item(i, row)).collect()
 }

@@ -4,8 +4,14 @@
 mod evaluate;
 mod filter;
 mod graph;
+#[cfg(all(feature = "postgres", unix))]
+mod postgres;
+#[cfg(all(feature = "postgres", unix))]
+mod postgres_near;
 mod query;
 mod scan;
+#[cfg(all(feature = "postgres", unix))]
+mod server;
 mod store;
 
 use medsiglip::index::{About, Item, Precision};
