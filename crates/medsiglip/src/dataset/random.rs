@@ -13,6 +13,7 @@ pub(crate) enum Purpose {
     Augment,
     Split,
     /// Which patches are hidden.
+    #[cfg(feature = "train")]
     Mask,
 }
 
