@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What each trick of configs/train/mini.toml brings: the same short training without it, with several seeds.
+"""What each trick brings to configs/train/mini.toml: short trainings with one trick less or one more, with several seeds.
 
     cargo build --release
-    python3 scripts/mini_report.py --steps 400 --seeds 1 2 3 > table.md
+    python3 scripts/mini_report.py --steps 400 --seeds 1 2 3
 
-One training after the other, in runs/mini_report; what is finished there is not done again. The split stays that of
-seed 1, so that a seed is another start and another order of the same pictures. Python 3.11, nothing else.
+One training after the other, in runs/mini_report-400; what is finished there is not done again, so that a stopped report goes on
+and more seeds are added to it. The split stays that of seed 1: a seed is another start and another order of the same
+pictures. Prints the tables of docs/mini_report.md. Python 3.11, nothing else.
 """
 
 import argparse
@@ -20,8 +21,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = ["cxr_pneumonia", "referable diabetic retinopathy", "lung_histology"]
 
-# What is another in mini.toml: patterns, each of which must be found, and what stands in their place.
 DCT = (r"^\[model\.new\.init\]\n", '[model.new.init]\npatch = "dct"\n')
+
+
+def auxiliary(mask):
+    return (r"^\[batch\]\n", f"[auxiliary]\nweight = 1\nmask = {mask}\n\n[batch]\n")
+
+
+# What is another in mini.toml: patterns, each of which must be found, and what stands in their place.
 VARIANTS = {
     "base": [],
     "no_average": [(r"^average = .*\n", "")],
@@ -29,12 +36,10 @@ VARIANTS = {
     "no_mimetic": [(r", attention = \"mimetic\"", "")],
     "no_text_warm_start": [(r"^\[text_warm_start\]\n(?:[^\[\n].*\n)*", "")],
     "dct": [DCT],
+    "auxiliary": [auxiliary(0)],
+    "auxiliary_masked": [auxiliary(0.3)],
+    "dct_auxiliary": [DCT, auxiliary(0)],
 }
-for weight in ["0.1", "1", "3"]:
-    for mask in ["0", "0.3"]:
-        AUX = (r"^\[batch\]\n", f"[auxiliary]\nweight = {weight}\nmask = {mask}\n\n[batch]\n")
-        VARIANTS[f"aux{weight}m{mask}"] = [AUX]
-        VARIANTS[f"dct_aux{weight}m{mask}"] = [DCT, AUX]
 
 
 def config(name, seed, steps):
@@ -77,11 +82,16 @@ def train(program, folder, name, seed, steps):
         shutil.rmtree(run / part, ignore_errors=True)
 
 
+def cell(values):
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"
+
+
 def table(folder, names):
     """Mean and spread of the AUROCs of all finished runs of a variant, and how many there are."""
     rows = []
     for side in ["val", "test"]:
-        rows += [f"\n{side}\n", "| | seeds | pneumonia | referable DR | lung histology | mean of three |", "|---|---|---|---|---|---|"]
+        rows += [f"\n{side.capitalize()}:\n", "| | seeds | pneumonia | referable DR | lung histology | mean of three |", "|---|---|---|---|---|---|"]
         for name in names:
             runs = [results(run) for run in sorted(folder.glob(f"{name}-[0-9]*")) if run.is_dir()]
             runs = [run[side] for run in runs if run]
@@ -89,8 +99,7 @@ def table(folder, names):
                 continue
             columns = [[run[task] for run in runs] for task in TASKS]
             columns.append([statistics.mean(run[task] for task in TASKS) for run in runs])
-            cells = [f"{statistics.mean(c):.3f} ± {statistics.stdev(c) if len(c) > 1 else 0:.3f}" for c in columns]
-            rows.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
+            rows.append(f"| {name} | {len(runs)} | {' | '.join(map(cell, columns))} |")
     return "\n".join(rows)
 
 
@@ -99,10 +108,10 @@ def main():
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--folder", type=Path, default=ROOT / "runs/mini_report")
+    parser.add_argument("--folder", type=Path, help="default: runs/mini_report-STEPS")
     parser.add_argument("--program", default=ROOT / "target/release/medsiglip")
     args = parser.parse_args()
-    folder = args.folder.resolve()
+    folder = (args.folder or ROOT / f"runs/mini_report-{args.steps}").resolve()
     for seed in args.seeds:
         for name in args.only:
             train(args.program, folder, name, seed, args.steps)
