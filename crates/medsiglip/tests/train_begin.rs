@@ -10,6 +10,7 @@ use std::fs;
 use lab::Lab;
 use medsiglip::dataset::Side;
 use medsiglip::train::config::{Places, TextWarmStart, TrainConfig};
+use medsiglip::train::data::Data;
 use medsiglip::train::run::Event;
 use medsiglip::train::state;
 
@@ -66,6 +67,43 @@ fn what_the_end_would_refuse_is_refused_at_the_start() {
         assert_eq!(error.code(), "BAD_CONFIG");
         assert!(error.to_string().contains(what), "{error}");
     }
+}
+
+#[test]
+fn an_auxiliary_loss_that_cannot_be_is_refused() {
+    for (table, what) in [
+        ("weight = 0", "weight above 0"),
+        ("weight = inf", "weight above 0"),
+        ("weight = 1\nmask = 1.0", "mask from 0"),
+        ("weight = 1\nmask = -0.1", "mask from 0"),
+        ("mask = 0.5", "missing field `weight`"),
+        ("weight = 1\nsteps = 3", "steps"),
+        (
+            "weight = 1\n[head]\nkind = \"multiclass\"\nlabel = \"label\"",
+            "not with a head",
+        ),
+    ] {
+        let toml = lab::CONFIG.replace("[batch]\n", &format!("[auxiliary]\n{table}\n[batch]\n"));
+        let error = TrainConfig::from_toml(&toml).unwrap_err();
+        assert_eq!(error.code(), "BAD_CONFIG");
+        assert!(error.to_string().contains(what), "{error}");
+    }
+}
+
+#[test]
+fn a_seed_of_the_split_keeps_it_whatever_the_runs_seed() {
+    let lab = Lab::new();
+    let sides = |seed, split| {
+        let config = lab.config(|c| {
+            c.seed = seed;
+            c.split.seed = split;
+        });
+        let options = medsiglip::image::DecodeOptions::default();
+        let data = Data::open(&config, &lab.path(""), &options).unwrap();
+        data.divided.fingerprint
+    };
+    assert_ne!(sides(3, None), sides(4, None));
+    assert_eq!(sides(3, None), sides(4, Some(3)));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use medsiglip::checkpoint::{Checkpoint, ModelSource, expected_tensors};
 use medsiglip::dataset::Side;
 use medsiglip::model::Device;
 use medsiglip::towers::params;
+use medsiglip::train::auxiliary::AuxiliaryConfig;
 use medsiglip::train::config::{LoraConfig, TextWarmStart, TrainConfig};
 use medsiglip::train::lora::{merged, with_lora};
 use medsiglip::train::optimizer::GroupConfig;
@@ -23,6 +24,13 @@ fn lora() -> Option<LoraConfig> {
         rank: 2,
         alpha: 4.0,
         targets: ["*.q_proj.weight", "*.fc1.weight"].map(Into::into).into(),
+    })
+}
+
+fn auxiliary() -> Option<AuxiliaryConfig> {
+    Some(AuxiliaryConfig {
+        weight: 0.5,
+        mask: 0.25,
     })
 }
 
@@ -132,6 +140,42 @@ fn a_stopped_run_of_adapters_goes_on() {
         c.lora = lora();
         c.average = Some(0.9);
     });
+}
+
+#[test]
+fn a_stopped_run_with_an_auxiliary_loss_goes_on() {
+    resumes_exactly(|c| {
+        c.auxiliary = auxiliary();
+        c.average = Some(0.9);
+        c.batch.micro = 3;
+    });
+}
+
+#[test]
+fn patches_are_told_better_and_better_and_the_layer_that_tells_is_not_exported() {
+    let lab = Lab::new();
+    let config = lab.config(|c| {
+        c.steps = 40;
+        c.auxiliary = auxiliary();
+    });
+    let run = lab.run("run", &config).done();
+    let told: Vec<f64> = run.steps().iter().filter_map(|s| s.auxiliary).collect();
+    // The layer starts at zero, and what it tells has variance 1.
+    assert!(told.len() == 40 && (told[0] - 1.0).abs() < 1e-5, "{told:?}");
+    assert!(told[39] < 0.3, "{told:?}");
+    assert!(run.losses()[39] < 0.5 * run.losses()[0]);
+    let file = fs::read(lab.path("run/model/model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let exported = open(lab.path("run/model"));
+    assert_eq!(
+        file.names().len(),
+        expected_tensors(exported.config()).len()
+    );
+    let card = fs::read_to_string(lab.path("run/model/README.md")).unwrap();
+    assert!(
+        card.contains("| auxiliary loss | weight 0.5, mask 0.25 |"),
+        "{card}"
+    );
 }
 
 #[test]

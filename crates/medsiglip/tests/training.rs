@@ -14,6 +14,7 @@ use medsiglip::model::Precision;
 use medsiglip::preprocess::PixelValues;
 use medsiglip::tokenizer::TokenIds;
 use medsiglip::towers::{Siglip, params};
+use medsiglip::train::auxiliary::{AuxiliaryConfig, with_auxiliary};
 use medsiglip::train::optimizer::{GroupConfig, Optimizer, OptimizerConfig, Rule};
 use medsiglip::train::step::{Cut, Pairs, sigmoid_step, sigmoid_step_on};
 
@@ -53,6 +54,7 @@ fn batch(step: u64) -> Pairs {
         tokens: TokenIds::new(BATCH, 64, ids).unwrap(),
         true_of: (0..BATCH as i32).map(|i| vec![i]).collect(),
         keys: (0..BATCH as i32).collect(),
+        auxiliary: None,
     }
 }
 
@@ -204,6 +206,78 @@ fn accumulated_equals_one_big_batch_and_a_repeated_text_counts_for_each_of_its_p
             assert!(zero || distance <= 1e-5, "{name}: {distance}");
         }
     }
+}
+
+/// What the tests' tower is to tell of a batch, and a model whose layer for it is not zero.
+fn told(pairs: &mut Pairs, device: &Device) -> Siglip {
+    let config = AuxiliaryConfig {
+        weight: 3.0,
+        mask: 0.5,
+    };
+    let (auxiliary, shown) = config.of(&pairs.pixels, 14, 1, 0).unwrap();
+    (pairs.pixels, pairs.auxiliary) = (shown, Some(auxiliary));
+    let model = with_auxiliary(tiny(device));
+    let layer = params::list(&model.auxiliary).into_iter();
+    let values = layer.map(|p| {
+        let values = numbers(p.count(), 77).map(|x| x as f32 / (1 << 26) as f32 - 0.125);
+        (p.id, values.collect())
+    });
+    params::write(model, values.collect())
+}
+
+/// Along the gradient the loss rises by its squared length.
+#[test]
+fn the_gradient_of_an_auxiliary_loss_is_its_slope() {
+    let mut pairs = batch(6);
+    let model = told(&mut pairs, &Device::flex().autodiff());
+    let step = sigmoid_step(&model, &pairs, WHOLE).unwrap();
+    let gradients = by_name(&model, &step.gradients);
+    let square = |x: &f32| f64::from(*x).powi(2);
+    let slope: f64 = gradients.values().flatten().map(square).sum();
+    let layer = &gradients["auxiliary.weight"];
+    assert!(layer.iter().map(square).sum::<f64>() > 1e-6);
+    let at = |along: f64| {
+        let all = params::read(&model).unwrap().into_iter();
+        let moved = all.map(|(p, values)| {
+            let moves = values.iter().zip(&gradients[&p.name]);
+            let moved = moves.map(|(x, g)| (f64::from(*x) + along * f64::from(*g)) as f32);
+            (p.id, moved.collect())
+        });
+        let moved = params::write(model.clone(), moved.collect());
+        let step = sigmoid_step(&moved, &pairs, WHOLE).unwrap();
+        step.loss + 3.0 * step.auxiliary.unwrap()
+    };
+    let along = 1e-3 / slope.sqrt();
+    let found = (at(along) - at(-along)) / (2.0 * along);
+    assert!((found - slope).abs() < 0.01 * slope, "{found} {slope}");
+}
+
+#[test]
+fn an_auxiliary_loss_is_the_same_however_the_batch_is_cut() {
+    let mut pairs = batch(7);
+    let model = told(&mut pairs, &Device::flex().autodiff());
+    let whole = sigmoid_step(&model, &pairs, WHOLE).unwrap();
+    let want = by_name(&model, &whole.gradients);
+    assert_eq!(want.len(), params::list(&model).len());
+    for (count, micro_batch) in [(1, 1), (1, 4), (2, 2)] {
+        let cut = Cut {
+            micro_batch,
+            loss_block: BATCH,
+        };
+        let models = vec![model.clone(); count];
+        let step = sigmoid_step_on(&models, &pairs, cut).unwrap();
+        let off = step.auxiliary.unwrap() - whole.auxiliary.unwrap();
+        assert!(off.abs() <= 1e-6, "{off}");
+        assert!((step.loss - whole.loss).abs() <= 1e-6 * whole.loss);
+        for (name, got) in by_name(&model, &step.gradients) {
+            let zero = name.ends_with("k_proj.bias");
+            let distance = distance(&got, &want[&name]);
+            assert!(zero || distance <= 1e-5, "{name}: {distance}");
+        }
+    }
+    let without = tiny(&Device::flex().autodiff());
+    let refused = sigmoid_step(&without, &pairs, WHOLE).err().unwrap();
+    assert_eq!(refused.code(), "UNSUPPORTED");
 }
 
 fn group(pattern: &str, lr: f64, freeze: bool) -> GroupConfig {

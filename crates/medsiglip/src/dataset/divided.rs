@@ -26,6 +26,9 @@ pub struct SplitConfig {
     pub val: f64,
     /// Share of test, which is measured once, at the end.
     pub test: f64,
+    /// What it follows from, in place of the run's seed: so that several seeds are compared on the same pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// What is done about pictures that are there more than once.
     pub duplicates: Duplicates,
     /// Search for such pictures before anything else. It reads every picture once.
@@ -37,6 +40,7 @@ impl Default for SplitConfig {
         Self {
             val: 0.1,
             test: 0.0,
+            seed: None,
             duplicates: Duplicates::Join,
             search: true,
         }
@@ -102,6 +106,7 @@ impl Divided {
             }
             groups.push(own);
             let joined = leaks.joined(number, policy);
+            let seed = config.seed.unwrap_or(seed);
             let divided = split(source, config.shares(), seed, &joined)?;
             warnings.extend(source.warnings.iter().cloned());
             if config.search && !source.config.pictures {

@@ -80,6 +80,8 @@ pub use mixture::{Draw, Mixture, Pool};
 pub use parquet_rows::PictureColumn;
 pub use picture_array::PictureArray;
 pub use pictures::Pictures;
+#[cfg(feature = "train")]
+pub(crate) use random::{Purpose, generator};
 pub use skipped::Skipped;
 pub use source::Source;
 pub use split::{Shares, Side, split, split_warnings};

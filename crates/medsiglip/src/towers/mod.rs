@@ -36,6 +36,8 @@ pub struct Siglip {
     pub vision_model: VisionTower,
     /// The linear layer of a classifier, on the mean of the patches.
     pub classifier: Option<Linear>,
+    /// In training, a layer on every patch for what is learned beside the loss; in no checkpoint of a model.
+    pub auxiliary: Option<Linear>,
     /// The text tower; absent in a checkpoint with a vision tower alone.
     pub text_model: Option<TextTower>,
     /// Logarithm of the temperature t, (1); absent without a text tower.
@@ -84,6 +86,7 @@ impl Siglip {
         Ok(Self {
             vision_model: VisionTower::load(&weights, config)?,
             classifier: classifier.transpose()?,
+            auxiliary: None,
             text_model: text.map(|t| TextTower::load(&weights, t)).transpose()?,
             logit_scale: scalar("logit_scale")?,
             logit_bias: scalar("logit_bias")?,

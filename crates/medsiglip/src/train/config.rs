@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::auxiliary::AuxiliaryConfig;
 use super::head::HeadConfig;
 use super::init::Init;
 use super::optimizer::OptimizerConfig;
@@ -54,6 +55,9 @@ pub struct TrainConfig {
     /// Before the first step, the text tower alone learns to tell the captions apart.
     #[serde(default)]
     pub text_warm_start: Option<TextWarmStart>,
+    /// Beside the loss, the vision tower learns to tell what its patches look like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auxiliary: Option<AuxiliaryConfig>,
     /// How the sources are divided.
     #[serde(default)]
     pub split: SplitConfig,
@@ -320,7 +324,7 @@ impl TrainConfig {
         }
     }
 
-    fn numbers(&self) -> [(bool, &'static str); 7] {
+    fn numbers(&self) -> [(bool, &'static str); 9] {
         let share = |x: f64| (0.0..1.0).contains(&x);
         [
             (self.steps > 0, "steps: expected at least 1"),
@@ -341,6 +345,15 @@ impl TrainConfig {
             (
                 self.text_warm_start.is_none_or(|t| t.lr > 0.0),
                 "text_warm_start.lr: expected a number above 0",
+            ),
+            (
+                self.auxiliary
+                    .is_none_or(|a| a.weight.is_finite() && a.weight > 0.0 && share(a.mask)),
+                "auxiliary: expected a weight above 0 and a mask from 0 to below 1",
+            ),
+            (
+                self.auxiliary.is_none() || self.head.is_none(),
+                "auxiliary: it goes with pairs alone, not with a head",
             ),
         ]
     }

@@ -180,6 +180,7 @@ impl Data {
             tokens,
             true_of,
             keys,
+            auxiliary: None,
         })
     }
 

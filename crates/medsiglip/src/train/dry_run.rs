@@ -1,10 +1,9 @@
 //! What a run would do, without doing it: what is trained, on what, with how much memory.
 
 use super::config::{Places, TrainConfig};
-use super::lora::with_lora;
 use super::optimizer::{Groups, Rule};
 use super::run::RunOptions;
-use super::start::Start;
+use super::start::{Start, equipped};
 use super::state;
 use crate::config::{Config, Shape};
 use crate::dataset::{Batch, Side};
@@ -89,9 +88,7 @@ pub fn dry_run(config: &TrainConfig, options: &RunOptions) -> Result<DryRun> {
         mut model,
         ..
     } = Start::new(config, options, &places)?;
-    if let Some(lora) = &config.lora {
-        model = with_lora(model, lora)?;
-    }
+    model = equipped(model, config)?;
     let all = params::list(&model);
     let groups = config.optimizer.groups(all.clone())?;
     let preprocessor = source.preprocessor();

@@ -256,6 +256,7 @@ pub fn head_step_on(
     }
     Ok(StepGradients {
         loss: sum,
+        auxiliary: None,
         gradients: gradients.grads(),
     })
 }

@@ -1,4 +1,4 @@
-//! Random weights for a [`Config`]: the rules of transformers' SigLIP, and two that help where data is scarce.
+//! Random weights for a [`Config`]: the rules of transformers' SigLIP, and three that help where data is scarce.
 //!
 //! The rules are those of `SiglipPreTrainedModel._init_weights` (transformers 4.51.3), itself after big_vision:
 //! Xavier uniform for attention, MLPs and the probe; LeCun normal, truncated at two standard deviations, for the patch
@@ -6,6 +6,7 @@
 //! deviation: transformers starts the logit's scale and bias at 0 and leaves it to training to set them;
 //! [`Init`] gives them.
 
+mod dct;
 mod mimetic;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub type Weights = BTreeMap<String, Tensor>;
 
 /// More than any SigLIP has (So400m: 0.9 billion); keeps a mistyped size from asking for all memory.
 const MAX_NUMBERS: u64 = 1 << 32;
+const PATCH_EMBEDDING: &str = "vision_model.embeddings.patch_embedding.weight";
 /// Standard deviation of a standard normal that is cut at 2 (jax, `variance_scaling`).
 const TRUNCATED_STD: f32 = 0.879_625_7;
 /// Base of the wavelengths of sine-cosine positions.
@@ -46,6 +48,9 @@ pub struct Init {
     pub vision: TowerInit,
     /// The text tower.
     pub text: TowerInit,
+    /// The kernels that patches are embedded by.
+    #[serde(skip_serializing_if = "PatchInit::is_random")]
+    pub patch: PatchInit,
     /// The four numbers behind [`AttentionInit::Mimetic`].
     pub mimetic: Mimetic,
     /// Logarithm of the temperature, t' in the SigLIP paper (arXiv 2303.15343, section 3.2): ln 10.
@@ -60,10 +65,29 @@ impl Default for Init {
             seed: 0,
             vision: TowerInit::default(),
             text: TowerInit::default(),
+            patch: PatchInit::Random,
             mimetic: Mimetic::default(),
             logit_scale: LN_10,
             logit_bias: -10.0,
         }
+    }
+}
+
+/// How the kernels of the patch embedding start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PatchInit {
+    /// Random numbers.
+    #[default]
+    Random,
+    /// The lowest frequencies of a patch, each in brightness and two opponent colours: the first functions of the
+    /// cosine transform. Kernels beyond these are random.
+    Dct,
+}
+
+impl PatchInit {
+    fn is_random(&self) -> bool {
+        *self == Self::Random
     }
 }
 
@@ -125,6 +149,11 @@ pub fn random_weights(config: &Config, init: &Init) -> Result<Weights> {
         .map(|tensor| (tensor.name.clone(), init.draw(tensor)))
         .collect();
     init.set_positions(config, &mut weights);
+    if init.patch == PatchInit::Dct
+        && let Some(kernels) = weights.get_mut(PATCH_EMBEDDING)
+    {
+        *kernels = dct::kernels(kernels);
+    }
     for (tower, shape, how) in towers(config, init) {
         if how.attention == AttentionInit::Mimetic {
             weights.par_extend(mimetic::attention(init.seed, tower, shape, &init.mimetic));

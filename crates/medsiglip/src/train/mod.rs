@@ -15,6 +15,7 @@ pub mod head;
 mod objective;
 pub mod schedule;
 pub mod warm_start;
+pub mod auxiliary;
 pub mod init;
 pub mod data;
 pub mod validate;

@@ -64,7 +64,12 @@ impl Objective for Pairs {
         batch: &Batch,
     ) -> Result<StepGradients> {
         let config = &self.config;
-        let pairs = data.pairs(batch, start.tokenizer()?, config.loss.positives)?;
+        let mut pairs = data.pairs(batch, start.tokenizer()?, config.loss.positives)?;
+        if let Some(auxiliary) = &config.auxiliary {
+            let (patch, draw) = (start.config().vision.patch_size, batch.draws.start);
+            let (told, shown) = auxiliary.of(&pairs.pixels, patch, config.seed, draw)?;
+            (pairs.pixels, pairs.auxiliary) = (shown, Some(told));
+        }
         let cut = Cut {
             micro_batch: config.micro_batch(),
             loss_block: config.loss.block,
@@ -104,6 +109,15 @@ impl Objective for Pairs {
 
     fn how(&self) -> &'static str {
         "zero-shot"
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        let auxiliary = self.config.auxiliary.iter();
+        let settings = auxiliary.map(|a| {
+            let value = format!("weight {}, mask {}", a.weight, a.mask);
+            ("auxiliary loss".into(), value)
+        });
+        settings.collect()
     }
 }
 

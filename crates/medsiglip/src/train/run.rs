@@ -12,10 +12,10 @@ use super::card::{Base, Metric, ModelCard, TrainedOn};
 use super::config::{CheckpointConfig, ExportConfig, Places, TrainConfig};
 use super::data::Data;
 use super::export::export;
-use super::lora::{merged, with_lora};
+use super::lora::merged;
 use super::objective::{Objective, logit};
 use super::optimizer::{Norms, Optimizer, average};
-use super::start::Start;
+use super::start::{Start, equipped};
 use super::state::{self, Progress, State};
 use super::validate::TaskResult;
 use crate::dataset::{Batch, Side};
@@ -60,6 +60,9 @@ pub struct StepReport {
     pub steps: u64,
     /// The loss before the step.
     pub loss: f64,
+    /// The auxiliary loss, without its weight; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auxiliary: Option<f64>,
     /// Learning rate.
     pub lr: f64,
     /// Temperature t = exp(t'); absent for a head, which has none.
@@ -163,10 +166,7 @@ impl<'a> Run<'a> {
             others,
             ..
         } = start;
-        if let Some(lora) = &config.lora {
-            model.vision_model.device().seed(config.seed);
-            model = with_lora(model, lora)?;
-        }
+        model = equipped(model, config)?;
         let (mut optimizer, mut model) = Optimizer::new(&config.optimizer, model)?;
         let mut average = config.average.map(|_| model.valid());
         if let Some(checkpoint) = &checkpoint {
@@ -261,7 +261,9 @@ impl<'a> Run<'a> {
         }
         self.progress.step = number + 1;
         self.validated = None;
-        Ok(self.report(step.loss, lr, logit, norms))
+        let mut report = self.report(step.loss, lr, logit, norms);
+        report.auxiliary = step.auxiliary;
+        Ok(report)
     }
 
     fn report(&self, loss: f64, lr: f64, logit: Option<Logit>, norms: Norms) -> StepReport {
@@ -269,6 +271,7 @@ impl<'a> Run<'a> {
             step: self.progress.step,
             steps: self.config.steps,
             loss,
+            auxiliary: None,
             lr,
             temperature: logit.map(Logit::temperature),
             bias: logit.map(|logit| logit.bias.into()),
@@ -308,9 +311,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What is measured and exported: the average where there is one.
+    /// What is measured and exported: the average where there is one, without what only training needs.
     fn result(&self) -> Siglip {
-        self.average.clone().unwrap_or_else(|| self.model.valid())
+        let mut result = self.average.clone().unwrap_or_else(|| self.model.valid());
+        result.auxiliary = None;
+        result
     }
 
     /// Measures what is there after `step`.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::auxiliary::with_auxiliary;
 use super::config::{Places, TextWarmStart, TrainConfig};
 use super::data::{Captions, Data};
 use super::export::{check_target, create_model_folder};
 use super::head::Head;
+use super::lora::with_lora;
 use super::objective::{Objective, Pairs};
 use super::run::{Event, RunOptions};
 use super::validate::Task;
@@ -117,6 +119,18 @@ impl Start {
             config.steps
         );
         tell(&Event::Note { message })
+    }
+}
+
+/// `model` with what only training needs: adapters, and the layer of an auxiliary loss.
+pub(super) fn equipped(mut model: Siglip, config: &TrainConfig) -> Result<Siglip> {
+    if let Some(lora) = &config.lora {
+        model.vision_model.device().seed(config.seed);
+        model = with_lora(model, lora)?;
+    }
+    match config.auxiliary {
+        Some(_) => Ok(with_auxiliary(model)),
+        None => Ok(model),
     }
 }
 

@@ -14,6 +14,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::auxiliary::Auxiliary;
 use super::loss::{Logit, LossGradients, Pictures, Texts, sigmoid_loss};
 use crate::model::Keep;
 use crate::preprocess::PixelValues;
@@ -32,6 +33,8 @@ pub struct Pairs {
     pub true_of: Vec<Vec<i32>>,
     /// (n): key of each text.
     pub keys: Vec<i32>,
+    /// What the vision tower is to tell beside; the model then has a layer for it.
+    pub auxiliary: Option<Auxiliary>,
 }
 
 /// How a batch is cut.
@@ -47,6 +50,8 @@ pub struct Cut {
 pub struct StepGradients {
     /// Mean over the pictures.
     pub loss: f64,
+    /// The auxiliary loss, without its weight, where there is one.
+    pub auxiliary: Option<f64>,
     /// By parameter.
     pub gradients: GradientsParams,
 }
@@ -73,18 +78,23 @@ pub fn sigmoid_step_on(models: &[Siglip], pairs: &Pairs, cut: Cut) -> Result<Ste
     if step.parts.len() == 2 {
         let outputs = step.parts.iter().map(|part| step.forward(model, part));
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
-        let loss = step.loss(&outputs);
-        let parts = step.parts.iter().zip(&outputs);
-        let surrogates = parts.map(|(part, output)| step.surrogate(part, output, &loss));
-        let all = surrogates.fold(step.logit_surrogate(&loss), |all, one| all + one);
+        let pooled: Vec<_> = outputs.iter().map(|output| output.pooled.clone()).collect();
+        let loss = step.loss(&pooled);
+        let (mut all, mut told) = (step.logit_surrogate(&loss), 0.0);
+        for (part, output) in step.parts.iter().zip(&outputs) {
+            let (surrogate, own) = step.surrogate(model, part, output, &loss)?;
+            (all, told) = (all + surrogate, told + own);
+        }
         let gradients = GradientsParams::from_grads(all.backward(), model);
-        return Ok(step.finish(&loss, gradients));
+        return Ok(step.finish(&loss, told, gradients));
     }
     let outputs = step.outputs()?;
     let loss = step.loss(&outputs);
     let mut all = GradientsAccumulator::new();
-    for gradients in on_each(models, |number, model| step.gradients(number, model, &loss))? {
+    let mut told = 0.0;
+    for (gradients, own) in on_each(models, |number, model| step.gradients(number, model, &loss))? {
         all.accumulate(model, gradients);
+        told += own;
     }
     if step.logit().iter().any(Tensor::is_require_grad) {
         let surrogate = step.logit_surrogate(&loss);
@@ -93,7 +103,7 @@ pub fn sigmoid_step_on(models: &[Siglip], pairs: &Pairs, cut: Cut) -> Result<Ste
             GradientsParams::from_grads(surrogate.backward(), model),
         );
     }
-    Ok(step.finish(&loss, all.grads()))
+    Ok(step.finish(&loss, told, all.grads()))
 }
 
 /// What `work` gives for every model and its number, on a thread each where there are several.
@@ -139,6 +149,14 @@ enum Part {
     Pictures(Range<usize>),
     /// Of the texts that differ.
     Texts(Range<usize>),
+}
+
+/// What came out of a tower.
+struct Output {
+    /// (B, D), not normalised.
+    pooled: Tensor<2>,
+    /// (B, N, D).
+    last: Tensor<3>,
 }
 
 struct Step<'a> {
@@ -191,8 +209,8 @@ impl<'a> Step<'a> {
         })
     }
 
-    /// Embeddings of a part, not normalised.
-    fn forward(&self, model: &Siglip, part: &Part) -> Result<Tensor<2>> {
+    /// A part through its tower.
+    fn forward(&self, model: &Siglip, part: &Part) -> Result<Output> {
         let device = &model.vision_model.device();
         let missing = |what| Error::Unsupported(format!("training on pairs needs {what}"));
         let forward = match part {
@@ -208,9 +226,11 @@ impl<'a> Step<'a> {
                 tower.forward(tower.input(&ids, device)?, Keep::default())
             }
         };
-        forward
-            .pooled
-            .ok_or_else(|| missing("a vision tower with a pooling head"))
+        let pooled = forward.pooled;
+        Ok(Output {
+            pooled: pooled.ok_or_else(|| missing("a vision tower with a pooling head"))?,
+            last: forward.last_hidden_state,
+        })
     }
 
     /// The parts that the model of this number takes.
@@ -222,7 +242,7 @@ impl<'a> Step<'a> {
     fn outputs(&self) -> Result<Vec<Tensor<2>>> {
         let of_each = on_each(self.models, |number, model| {
             let frozen = model.valid();
-            let output = |part| Ok(self.forward(&frozen, part)?.to_device(&self.inner));
+            let output = |part| Ok(self.forward(&frozen, part)?.pooled.to_device(&self.inner));
             self.parts_of(number)
                 .map(output)
                 .collect::<Result<Vec<_>>>()
@@ -235,22 +255,23 @@ impl<'a> Step<'a> {
         Ok(turns.collect())
     }
 
-    /// The gradients from the parts of a model, where the first model is.
+    /// The gradients from the parts of a model, where the first model is, and their auxiliary loss.
     fn gradients(
         &self,
         number: usize,
         model: &Siglip,
         loss: &LossGradients,
-    ) -> Result<GradientsParams> {
-        let mut all = GradientsAccumulator::new();
+    ) -> Result<(GradientsParams, f64)> {
+        let (mut all, mut told) = (GradientsAccumulator::new(), 0.0);
         // A frozen tower has no gradients to make.
         for part in self.parts_of(number).filter(|part| self.is_trained(part)) {
             let output = self.forward(model, part)?;
-            let surrogate = self.surrogate(part, &output, loss);
+            let (surrogate, own) = self.surrogate(model, part, &output, loss)?;
+            told += own;
             let gradients = GradientsParams::from_grads(surrogate.backward(), model);
             all.accumulate(model, gradients);
         }
-        Ok(all.grads().to_device(&self.inner, model))
+        Ok((all.grads().to_device(&self.inner, model), told))
     }
 
     /// The loss of all outputs.
@@ -288,20 +309,37 @@ impl<'a> Step<'a> {
     /// Whether a parameter of the part's tower is trained.
     fn is_trained(&self, part: &Part) -> bool {
         let parameters = match part {
-            Part::Pictures(_) => params::list(&self.model.vision_model),
+            Part::Pictures(_) => [
+                params::list(&self.model.vision_model),
+                params::list(&self.model.auxiliary),
+            ]
+            .concat(),
             Part::Texts(_) => params::list(&self.model.text_model),
         };
         parameters.iter().any(|p| p.trained)
     }
 
-    /// Something whose gradient is that of the loss, for a part's output.
-    fn surrogate(&self, part: &Part, output: &Tensor<2>, loss: &LossGradients) -> Tensor<1> {
+    /// Something whose gradient is that of the loss, for a part's output, and its auxiliary loss.
+    fn surrogate(
+        &self,
+        model: &Siglip,
+        part: &Part,
+        output: &Output,
+        loss: &LossGradients,
+    ) -> Result<(Tensor<1>, f64)> {
+        let pooled = &output.pooled;
         let gradient = match part {
             Part::Pictures(rows) => loss.images.clone().slice([rows.clone()]),
             Part::Texts(rows) => loss.texts.clone().slice([rows.clone()]),
         };
-        let gradient = gradient.to_device(&output.device());
-        (output.clone() * constant(gradient, output)).sum()
+        let gradient = gradient.to_device(&pooled.device());
+        let surrogate = (pooled.clone() * constant(gradient, pooled)).sum();
+        let (Part::Pictures(rows), Some(auxiliary)) = (part, &self.pairs.auxiliary) else {
+            return Ok((surrogate, 0.0));
+        };
+        let told = auxiliary.part(model, rows, &output.last)?;
+        let value = told.clone().into_scalar::<f32>();
+        Ok((surrogate + told * auxiliary.weight, value.into()))
     }
 
     fn logit_surrogate(&self, loss: &LossGradients) -> Tensor<1> {
@@ -313,9 +351,10 @@ impl<'a> Step<'a> {
         of(scale, &loss.scale) + of(bias, &loss.bias)
     }
 
-    fn finish(&self, loss: &LossGradients, gradients: GradientsParams) -> StepGradients {
+    fn finish(&self, loss: &LossGradients, told: f64, gradients: GradientsParams) -> StepGradients {
         StepGradients {
             loss: loss.loss.clone().into_scalar::<f32>().into(),
+            auxiliary: self.pairs.auxiliary.as_ref().map(|_| told),
             gradients,
         }
     }

@@ -181,6 +181,7 @@ fn kept(log: &Path, done: u64) -> medsiglip::Result<Kept> {
 fn of_step(report: &StepReport) -> Vec<(String, f64)> {
     let values = [
         ("train/loss", Some(report.loss)),
+        ("train/auxiliary_loss", report.auxiliary),
         ("train/learning_rate", Some(report.lr)),
         ("train/temperature", report.temperature),
         ("train/bias", report.bias),

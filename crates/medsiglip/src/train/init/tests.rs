@@ -162,6 +162,10 @@ fn options_change_what_they_name_alone() {
         changed(r#"{"vision": {"position": "sincos"}}"#),
         [format!("vision_model.{position}")]
     );
+    assert_eq!(
+        changed(r#"{"patch": "dct"}"#),
+        ["vision_model.embeddings.patch_embedding.weight"]
+    );
     let mimetic = changed(r#"{"vision": {"attention": "mimetic"}}"#);
     let of_attention =
         |name: &String| name.starts_with("vision_model.encoder") && name.ends_with("_proj.weight");
@@ -208,6 +212,7 @@ fn what_cannot_be_drawn_is_refused() {
     for json in [
         r#"{"sed": 1}"#,
         r#"{"vision": {"position": "learned"}}"#,
+        r#"{"patch": "cosine"}"#,
         r#"{"mimetic": {"alpha": 1}}"#,
     ] {
         assert!(serde_json::from_str::<Init>(json).is_err(), "{json}");
