@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::config::TaskConfig;
+use super::config::{MAX_CLASSES, TaskConfig};
 use super::report::Kind;
 use crate::Result;
 use crate::dataset::{Example, finding};
@@ -120,6 +120,12 @@ fn of_classes(task: &TaskConfig, column: &str, examples: &[Example]) -> Result<T
     if values.is_empty() {
         return Err(task.bad(&format!(
             "no example has a value in the column {column}: name it among the source's labels"
+        )));
+    }
+    if task.classes.is_empty() && values.len() > MAX_CLASSES {
+        return Err(task.bad(&format!(
+            "label: {column} has {} values, expected at most {MAX_CLASSES}: a column of classes, not of ids, ages or dates",
+            values.len()
         )));
     }
     let of_value: BTreeMap<&str, &str> = match task.classes.is_empty() {
