@@ -5,6 +5,8 @@
 mod doubt;
 #[path = "eval/refused.rs"]
 mod refused;
+#[path = "eval/told.rs"]
+mod told;
 
 use std::fs;
 use std::path::PathBuf;

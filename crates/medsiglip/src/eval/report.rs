@@ -43,8 +43,8 @@ pub struct SourceFacts {
     pub images: [usize; 3],
     /// Patients, lesions or slides on these sides; absent where the data names none.
     pub groups: Option<[usize; 3]>,
-    /// Pictures that were left out, because they cannot be read.
-    pub skipped: u64,
+    /// Pictures that were left out, by reason.
+    pub left_out: BTreeMap<String, u64>,
 }
 
 /// An encoder.

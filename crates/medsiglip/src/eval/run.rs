@@ -1,6 +1,6 @@
 //! An evaluation from its configuration to the [`Report`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -11,7 +11,7 @@ use super::measuring::Measuring;
 use super::prepared::Prepared;
 use super::report::{Method, Report, SourceFacts, TaskReport};
 use crate::Result;
-use crate::dataset::{Divided, Side, Source};
+use crate::dataset::{Divided, Side, Skipped, Source};
 use crate::image::DecodeOptions;
 use crate::model::Device;
 
@@ -91,6 +91,9 @@ pub fn evaluate(
     let tasks = config.tasks.iter();
     let tasks = tasks.map(|task| Prepared::new(task, &divided, options.base));
     let tasks: Vec<Prepared> = tasks.collect::<Result<_>>()?;
+    for left_out in tasks.iter().filter_map(|task| task.left_out(&divided)) {
+        tell(&Event::Warning(left_out))?;
+    }
     let asked = Asked {
         divided: &divided,
         tasks: &tasks,
@@ -121,7 +124,7 @@ pub fn evaluate(
         replicates: config.replicates,
         sources: source_facts(config, &divided),
         encoders: facts.collect(),
-        caveats: caveats(config, &divided, &encoders, &reports),
+        caveats: caveats(config, &asked, &encoders, &reports),
         tasks: reports,
     };
     Ok((report, predictions))
@@ -138,10 +141,19 @@ fn source_facts(config: &EvalConfig, divided: &Divided) -> Vec<SourceFacts> {
             license: license.unwrap_or_else(|| "not stated".into()),
             images: Side::ALL.map(|side| divided.on_side(number, side).len()),
             groups: groups_on_sides(divided, number),
-            skipped: source.skipped.total() + skipped[number].total(),
+            left_out: left_out(&source.skipped, &skipped[number]),
         }
     };
     sources.map(facts).collect()
+}
+
+/// By reason, how many.
+fn left_out(first: &Skipped, later: &Skipped) -> BTreeMap<String, u64> {
+    let mut all = first.reasons.clone();
+    for (reason, count) in &later.reasons {
+        *all.entry(reason.clone()).or_default() += count;
+    }
+    all
 }
 
 fn groups_on_sides(divided: &Divided, source: usize) -> Option<[usize; 3]> {
@@ -161,22 +173,24 @@ fn groups_on_sides(divided: &Divided, source: usize) -> Option<[usize; 3]> {
 /// What a reader must know, from the configuration and from what was found.
 fn caveats(
     config: &EvalConfig,
-    divided: &Divided,
+    asked: &Asked,
     encoders: &[Encoded],
     tasks: &[TaskReport],
 ) -> Vec<String> {
+    let divided = asked.divided;
     let mut lines = config.caveats.clone();
     for encoder in &config.encoders {
-        let probed = |source: &&String| {
-            config
-                .tasks
-                .iter()
-                .any(|t| t.source == **source && t.probe.is_some())
-        };
-        for source in encoder.trained_on.iter().filter(probed) {
+        for source in &encoder.trained_on {
+            let mut own = config.tasks.iter().filter(|task| task.source == *source);
+            let flattered = match own.any(|task| task.probe.is_some()) {
+                true => "A probe on it is flattered.",
+                false => {
+                    "Its scores there are no test on unseen data, unless the sides are the same."
+                }
+            };
             lines.push(format!(
                 "{} has learned from the training side of {source} before, as the configuration says; whether that split is this one was \
-                 not compared. A probe on it is flattered.",
+                 not compared. {flattered}",
                 encoder.name
             ));
         }
@@ -189,6 +203,8 @@ fn caveats(
             ));
         }
     }
+    let prepared = asked.tasks.iter();
+    lines.extend(prepared.filter_map(|task| task.left_out(divided)));
     for task in tasks.iter().filter(|task| task.images < FEW) {
         lines.push(format!(
             "{} is measured on {} pictures: look at the intervals, not at the numbers.",
@@ -201,6 +217,8 @@ fn caveats(
             .flat_map(|encoder| encoder.notes.iter().cloned()),
     );
     lines.extend(divided.summary.iter().cloned());
+    let unread = divided.sources().iter().zip(divided.pictures.skipped());
+    lines.extend(unread.filter_map(|(source, unread)| unread.summary(&source.config.name)));
     lines
 }
 
