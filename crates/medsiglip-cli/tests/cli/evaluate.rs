@@ -194,7 +194,7 @@ fn an_evaluation_writes_its_report_and_goes_on_from_its_embeddings() {
     let results = || serde_json::from_slice::<Value>(&folder.read("report/results.json")).unwrap();
     let first = results();
     assert_eq!(
-        first["tasks"][0]["comparisons"][0]["difference"]["value"],
+        first["tasks"][0]["comparisons"][0]["difference"]["alone"],
         0.0
     );
     let kept = folder.read("report/embeddings/tiny-scans-0.bin");
