@@ -111,7 +111,7 @@ impl Column {
         ];
         let others = sample.bootstrap.measures(|items| {
             let (scores, positive) = self.pick(items);
-            let ranking = Ranking::new(&scores, &positive)?;
+            let ranking = self.ranking.drawn(items);
             let sensitivity = ranking.sensitivity_at_specificity(OPERATING)?;
             let specificity = ranking.specificity_at_sensitivity(OPERATING)?;
             Ok(vec![
@@ -142,8 +142,7 @@ impl Column {
     /// Both curves at even steps, and where they lie in 95 of 100 samples.
     fn curves(&self, sample: &Sample) -> Result<(Band, Band)> {
         let at = |items: &[usize]| {
-            let (scores, positive) = self.pick(items);
-            let ranking = Ranking::new(&scores, &positive)?;
+            let ranking = self.ranking.drawn(items);
             Ok(roc_at(&ranking).zip(precision_at(&ranking)))
         };
         let all: Vec<usize> = (0..self.scores.len()).collect();
