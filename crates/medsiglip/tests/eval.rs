@@ -16,7 +16,8 @@ use medsiglip::Result;
 use medsiglip::eval::config::EvalConfig;
 use medsiglip::eval::report::{Method, Report, TaskReport};
 use medsiglip::eval::run::{EvalOptions, Event, Prediction, evaluate};
-use medsiglip::eval::{tables, write::write};
+use medsiglip::eval::tables;
+use medsiglip::eval::write::{check, write};
 use medsiglip::model::Device;
 
 /// Sixty pictures of twenty patients; their labels and embeddings follow from their number.
@@ -256,6 +257,22 @@ fn the_same_configuration_gives_the_same_report_and_a_folder_with_all_of_it() {
     for what in ["Not for clinical use", "<svg", "kinds", "good"] {
         assert!(page.contains(what), "{what}");
     }
+    let notice = "not for clinical use";
+    assert!(
+        fs::read_to_string(folder.join("results.json"))
+            .unwrap()
+            .contains(notice)
+    );
+    let long = fs::read_to_string(folder.join("tables/results.csv")).unwrap();
+    assert!(long.lines().skip(1).all(|line| line.ends_with(notice)));
+    let summary = fs::read_to_string(folder.join("figures/summary.svg")).unwrap();
+    assert!(summary.contains(notice));
+    // The results of another version are an evaluation's, too; those of other software are not.
+    let other = r#"{"medsiglip": "0.0.1", "config": "c", "replicates": 100, "more": [1]}"#;
+    fs::write(folder.join("results.json"), other).unwrap();
+    check(&folder).unwrap();
+    fs::write(folder.join("results.json"), r#"{"config": "c"}"#).unwrap();
+    assert_eq!(check(&folder).unwrap_err().code(), "BAD_ARGUMENT");
     // It needs nothing else.
     assert!(!page.contains("src=") && !page.contains("http://") | page.contains("www.w3.org"));
     let csv = String::from_utf8(tables::long(&report).unwrap()).unwrap();

@@ -12,7 +12,9 @@ use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 use kuva::render::render::render_multiple;
 
-use super::report::{Band, DataCurve, Map, Measure, Method, MethodReport, Report, TaskReport};
+use super::report::{
+    Band, DataCurve, Map, Measure, Method, MethodReport, NOTICE, Report, TaskReport,
+};
 use crate::metrics::Estimate;
 use crate::{Error, Result};
 
@@ -503,6 +505,8 @@ fn styled(plots: &[Plot]) -> Layout {
 }
 
 fn figure(name: &str, caption: &str, plots: Vec<Plot>, layout: Layout) -> Result<Figure> {
+    let mut layout = layout.with_title(NOTICE);
+    layout.title_size = 11;
     let scene = render_multiple(plots, layout);
     let png = RasterBackend::new()
         .with_scale(PNG_SCALE)

@@ -1,6 +1,7 @@
 //! [`Measuring`]: one task by every encoder and method.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::compare::comparisons;
 use super::config::EvalConfig;
@@ -225,13 +226,21 @@ impl<'a> Measuring<'a> {
     fn predictions(&self, scored: &Scored) -> Vec<Prediction> {
         let truth = &self.task.truth;
         let rows = scored.scores.chunks_exact(truth.classes.len());
+        let task: Arc<str> = self.task.config.name.as_str().into();
+        let encoder: Arc<str> = scored.encoder.as_str().into();
+        let names: Vec<Arc<str>> = truth
+            .classes
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect();
         let of_row = |(place, row): (&usize, &[f64])| -> Vec<Prediction> {
-            let classes = truth.classes.iter().zip(row).enumerate();
-            let one = |(class, (name, score)): (usize, (&String, &f64))| Prediction {
-                task: self.task.config.name.clone(),
-                encoder: scored.encoder.clone(),
+            let id: Arc<str> = self.examples[*place].id.as_str().into();
+            let classes = names.iter().zip(row).enumerate();
+            let one = |(class, (name, score)): (usize, (&Arc<str>, &f64))| Prediction {
+                task: task.clone(),
+                encoder: encoder.clone(),
                 method: scored.method,
-                id: self.examples[*place].id.clone(),
+                id: id.clone(),
                 class: name.clone(),
                 score: *score,
                 truth: match &truth.of {

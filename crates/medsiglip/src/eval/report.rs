@@ -7,11 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::embedding::Provenance;
 use crate::metrics::Estimate;
 
+/// What stands on everything that is shown of an evaluation.
+pub const NOTICE: &str = "Research software: not for clinical use";
+
 /// All that an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Its title.
     pub name: String,
+    /// [`NOTICE`].
+    pub notice: String,
     /// Version of this software.
     pub medsiglip: String,
     /// SHA-256 of the configuration.

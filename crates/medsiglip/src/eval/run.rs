@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -9,7 +10,7 @@ use super::config::EvalConfig;
 use super::encoded::{Asked, Encoded};
 use super::measuring::Measuring;
 use super::prepared::Prepared;
-use super::report::{Method, Report, SourceFacts, TaskReport};
+use super::report::{Method, NOTICE, Report, SourceFacts, TaskReport};
 use crate::Result;
 use crate::dataset::{Divided, Side, Skipped, Source};
 use crate::image::DecodeOptions;
@@ -46,19 +47,19 @@ pub struct EvalOptions<'a> {
     pub stop: fn() -> bool,
 }
 
-/// A score of one picture.
+/// A score of one picture. Texts are shared: there are as many scores as pictures, classes, encoders and methods together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
     /// The task.
-    pub task: String,
+    pub task: Arc<str>,
     /// The encoder.
-    pub encoder: String,
+    pub encoder: Arc<str>,
     /// The method.
     pub method: Method,
     /// The picture's id in its source.
-    pub id: String,
+    pub id: Arc<str>,
     /// The class or finding.
-    pub class: String,
+    pub class: Arc<str>,
     /// The score, from 0 to 1.
     pub score: f64,
     /// Whether it is so; `None` where it is unknown.
@@ -117,6 +118,7 @@ pub fn evaluate(
     let facts = encoders.iter().map(|encoder| encoder.facts.clone());
     let report = Report {
         name: config.name.clone(),
+        notice: NOTICE.into(),
         medsiglip: env!("CARGO_PKG_VERSION").into(),
         config: sha256(&serde_json::to_vec(config).expect("plain fields")),
         data: divided.fingerprint.clone(),

@@ -17,6 +17,9 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
+/// How numbers are to be read.
+pub const READING: &str = "The bootstrap draws calibration errors (ECE) upwards, the more the fewer pictures there are: their intervals lie too high.";
+
 /// What stands where there is no number.
 const NONE: &str = "–";
 
@@ -330,6 +333,7 @@ pub fn long(report: &Report) -> Result<Vec<u8>> {
         "high",
         "samples_without_value",
         "missing",
+        "notice",
     ];
     let failed = |e: csv::Error| Error::BadArgument(format!("table: {e}"));
     writer.write_record(header).map_err(failed)?;
@@ -340,6 +344,7 @@ pub fn long(report: &Report) -> Result<Vec<u8>> {
                 let row = row.iter().map(String::as_str);
                 let method = std::iter::once(result.method.title());
                 let record = of.into_iter().chain(method).chain(row);
+                let record = record.chain([report.notice.as_str()]);
                 writer.write_record(record).map_err(failed)?;
             }
         }
