@@ -218,9 +218,9 @@ pub fn split_warnings(source: &Source, sides: &[Side]) -> Vec<String> {
         let train = values(true);
         let elsewhere = values(false);
         let texts = source.config.label_texts.get(column);
-        let has_text = |value: &&&str| texts.is_some_and(|texts| texts.contains_key(**value));
-        let missing = elsewhere.difference(&train);
-        let (named, others): (Vec<&str>, Vec<&str>) = missing.partition(|value| has_text(&value));
+        let has_text = |value: &&str| texts.is_some_and(|texts| texts.contains_key(*value));
+        let missing = elsewhere.difference(&train).copied();
+        let (named, others): (Vec<&str>, Vec<&str>) = missing.partition(has_text);
         let name = &source.config.name;
         for value in named {
             warnings.push(format!(

@@ -86,15 +86,13 @@ pub fn evaluate(
         options.base,
         &DecodeOptions::default(),
     )?;
-    for warning in &divided.warnings {
-        tell(&Event::Warning(warning.clone()))?;
-    }
+    let mut warn = |warning| tell(&Event::Warning(warning));
+    divided.warnings.iter().cloned().try_for_each(&mut warn)?;
     let tasks = config.tasks.iter();
     let tasks = tasks.map(|task| Prepared::new(task, &divided, options.base));
     let tasks: Vec<Prepared> = tasks.collect::<Result<_>>()?;
-    for left_out in tasks.iter().filter_map(|task| task.left_out(&divided)) {
-        tell(&Event::Warning(left_out))?;
-    }
+    let mut left_out = tasks.iter().filter_map(|task| task.left_out(&divided));
+    left_out.try_for_each(warn)?;
     let asked = Asked {
         divided: &divided,
         tasks: &tasks,
@@ -183,8 +181,10 @@ fn caveats(
     let mut lines = config.caveats.clone();
     for encoder in &config.encoders {
         for source in &encoder.trained_on {
-            let mut own = config.tasks.iter().filter(|task| task.source == *source);
-            let flattered = match own.any(|task| task.probe.is_some()) {
+            let own = config.tasks.iter().filter(|task| task.source == *source);
+            let own: Vec<_> = own.collect();
+            let flattered = match own.iter().any(|task| task.probe.is_some()) {
+                _ if own.is_empty() => continue,
                 true => "A probe on it is flattered.",
                 false => {
                     "Its scores there are no test on unseen data, unless the sides are the same."

@@ -78,7 +78,7 @@ fn an_answer_that_is_missing_is_named() {
             None,
             Some(n == 0),
             Some(n != 0),
-            Some(n % 2 == 0),
+            Some(n.is_multiple_of(2)),
         ]
     };
     let truth = findings((0..8).map(answers).collect());

@@ -56,6 +56,27 @@ folds = 2
 }
 
 #[test]
+fn scores_of_a_source_that_was_learned_from_are_no_test_either() {
+    let lab = Lab::new();
+    let table = "embeddings = { pictures = \"good.csv\" }";
+    let config = CONFIG.replace(table, &format!("{table}\ntrained_on = [\"pictures\"]"));
+    let [a, b, c] = [
+        "Benign lung tissue",
+        "Lung adenocarcinoma",
+        "Lung squamous cell carcinoma",
+    ];
+    let task = format!(
+        "[[task]]\nname = \"kinds\"\nsource = \"pictures\"\nlabel = \"kind\"\n\
+         classes = {{ dots = \"{a}\", lines = \"{b}\", rings = \"{c}\" }}\n\
+         [task.zero_shot]\nprompts = \"lung_histology\"\n"
+    );
+    let (report, ..) = lab.run_all(&format!("{config}{task}")).unwrap();
+    let what = "Its scores there are no test on unseen data";
+    assert!(caveat(&report, what), "{:?}", report.caveats);
+    assert!(!caveat(&report, "A probe on it"), "{:?}", report.caveats);
+}
+
+#[test]
 fn what_is_left_out_is_counted_by_reason_and_named_by_none() {
     let lab = Lab::new();
     fs::remove_file(lab.path("07.bmp")).unwrap();
