@@ -380,7 +380,7 @@ fn holm_is_that_of_statsmodels() {
 fn a_ranking_of_drawn_items_is_that_of_their_scores() {
     // Ties, and labels that are not known.
     let scores: Vec<f64> = (0..60).map(|i| f64::from(i * 7 % 20) / 20.0).collect();
-    let label = |i: usize| (i % 5 > 0).then_some(i % 3 == 0);
+    let label = |i: usize| (!i.is_multiple_of(5)).then_some(i.is_multiple_of(3));
     let labels: Vec<Option<bool>> = (0..60).map(label).collect();
     let ranking = Ranking::labelled(&scores, &labels).unwrap();
     let how = Resampling {
