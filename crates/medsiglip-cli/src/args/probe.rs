@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use medsiglip::embedding::IdMatch;
+use medsiglip::embedding::{IdMatch, TableOptions};
 use medsiglip::probe::{Calibrate, Cut, LabelColumns, Penalty};
 
 use super::EXIT_CODES;
@@ -26,6 +26,33 @@ pub enum ProbeCommand {
     Fit(ProbeFitArgs),
     Predict(ProbePredictArgs),
     Eval(ProbeEvalArgs),
+}
+
+/// How embeddings are read.
+#[derive(Debug, Args)]
+pub struct TableArgs {
+    /// The embeddings' column, array or key of ids [default: id, path, image or the like]
+    #[arg(long, value_name = "NAME")]
+    pub embedding_id: Option<String>,
+    /// Their column, array or key of embeddings, or what numbered columns begin with [default: embedding, features or the only
+    /// one that can be]
+    #[arg(long, value_name = "NAME")]
+    pub embedding_column: Option<String>,
+    /// The ids of a .npy file, .csv or .txt [default: STEM.ids.csv or STEM.ids.txt beside it]
+    #[arg(long, value_name = "FILE")]
+    pub embedding_ids_file: Option<PathBuf>,
+}
+
+impl TableArgs {
+    /// As the library has it.
+    pub fn options(&self) -> TableOptions {
+        TableOptions {
+            id: self.embedding_id.clone(),
+            embedding: self.embedding_column.clone(),
+            ids_file: self.embedding_ids_file.clone(),
+            ..TableOptions::default()
+        }
+    }
 }
 
 /// A table of labels.
@@ -102,6 +129,8 @@ impl Ids {
 pub struct ProbeFitArgs {
     /// Embeddings with ids: a file, or a folder of them
     pub embeddings: PathBuf,
+    #[command(flatten)]
+    pub table: TableArgs,
     #[command(flatten)]
     pub labels: LabelArgs,
     /// The probe's folder
@@ -200,19 +229,23 @@ pub struct ProbePredictArgs {
     pub probe: PathBuf,
     /// Embeddings with ids
     pub embeddings: PathBuf,
+    #[command(flatten)]
+    pub table: TableArgs,
     /// The file to write [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
 
-/// Measure a probe on other embeddings and labels: AUROC, average precision, Brier score and calibration error, and its threshold,
-/// with intervals.
+/// Measure a probe on other embeddings and labels, as `eval` does: AUROC, average precision, operating points, accuracy, F1, kappa, Brier
+/// score, calibration error and its threshold, with intervals, or why there is none.
 #[derive(Debug, Args)]
 pub struct ProbeEvalArgs {
     /// The probe's folder
     pub probe: PathBuf,
     /// Embeddings with ids
     pub embeddings: PathBuf,
+    #[command(flatten)]
+    pub table: TableArgs,
     #[command(flatten)]
     pub labels: LabelArgs,
 }

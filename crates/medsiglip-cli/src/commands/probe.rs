@@ -5,17 +5,18 @@ use std::io::{BufWriter, Write};
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use medsiglip::embedding::{EmbeddingTable, TableOptions};
-use medsiglip::metrics::{
-    Bins, Bootstrap, Estimate, Ranking, Resampling, brier_score, expected_calibration_error,
-};
+use medsiglip::embedding::EmbeddingTable;
+use medsiglip::eval::measure::{Sample, Unlearned};
+use medsiglip::eval::report::Measure;
+use medsiglip::eval::tables::cell;
+use medsiglip::eval::truth::{Answers, Truth};
 use medsiglip::probe::{Choice, ClassWeight, Head, Labels, Learning, Probe, Recipe, Settings};
 
 use crate::args::{ProbeArgs, ProbeCommand, ProbeEvalArgs, ProbeFitArgs, ProbePredictArgs};
 use crate::messages::{self, Exit, Failure, Result};
 
-/// Level of all intervals.
-const LEVEL: f64 = 0.95;
+/// Bootstrap samples behind an interval.
+const REPLICATES: usize = 2000;
 
 /// Fits, predicts or evaluates.
 pub fn run(args: &ProbeArgs) -> Result<Exit> {
@@ -27,7 +28,7 @@ pub fn run(args: &ProbeArgs) -> Result<Exit> {
 }
 
 fn fit(args: &ProbeFitArgs) -> Result<Exit> {
-    let table = EmbeddingTable::read(&args.embeddings, &TableOptions::default())?;
+    let table = EmbeddingTable::read(&args.embeddings, &args.table.options())?;
     let labels = Labels::read(&args.labels.labels, &args.labels.columns())?;
     let learned = learning(args)?.learn(&table, &labels)?;
     warn_of_missing(learned.missing, &labels);
@@ -49,7 +50,10 @@ fn fit(args: &ProbeFitArgs) -> Result<Exit> {
         tell_judged(args, head);
     }
     learned.probe.save(&args.output)?;
-    messages::note(format_args!("wrote {}", args.output.display()));
+    messages::note(format_args!(
+        "wrote {}: a research probe, not for clinical use",
+        args.output.display()
+    ));
     Ok(Exit::Done)
 }
 
@@ -120,7 +124,7 @@ fn warn_of_missing(missing: usize, labels: &Labels) {
 
 fn predict(args: &ProbePredictArgs) -> Result<Exit> {
     let probe = Probe::load(&args.probe)?;
-    let table = EmbeddingTable::read(&args.embeddings, &TableOptions::default())?;
+    let table = EmbeddingTable::read(&args.embeddings, &args.table.options())?;
     let scores = probe.predict(table.embeddings(), table.provenance())?;
     let mut header = vec!["id".to_owned()];
     for head in &probe.heads {
@@ -170,30 +174,15 @@ fn predict(args: &ProbePredictArgs) -> Result<Exit> {
 
 fn eval(args: &ProbeEvalArgs) -> Result<Exit> {
     let probe = Probe::load(&args.probe)?;
-    let table = EmbeddingTable::read(&args.embeddings, &TableOptions::default())?;
+    let table = EmbeddingTable::read(&args.embeddings, &args.table.options())?;
     let labels = Labels::read(&args.labels.labels, &args.labels.columns())?;
     let joined = table.join(&labels.ids, args.labels.ids())?;
     warn_of_missing(joined.missing.len(), &labels);
     let scores = probe.predict(&joined.embeddings, table.provenance())?;
-    let groups = joined.found.iter().map(|place| labels.groups[*place]);
-    let groups: Vec<usize> = groups.collect();
-    let how = Resampling {
-        groups: Some(&groups),
-        ..Resampling::default()
-    };
-    let bootstrap = Bootstrap::new(groups.len(), &how)?;
     let mut shown = Table::new();
-    let header = [
-        "",
-        "positive",
-        "AUROC",
-        "average precision",
-        "Brier score",
-        "ECE",
-        "sensitivity",
-        "specificity",
-    ];
-    shown.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    shown
+        .load_style(UTF8_HORIZONTAL_ONLY)
+        .set_header(["", "positive", "measure", "value"]);
     for (number, question) in labels.questions.iter().enumerate() {
         let (at, head) = head_of(&probe, &question.name)?;
         let of = labels.in_order(number, &head.classes).ok_or_else(|| {
@@ -202,14 +191,17 @@ fn eval(args: &ProbeEvalArgs) -> Result<Exit> {
                 "column {name} has classes that the probe does not know"
             ))
         })?;
-        let truth: Vec<Option<usize>> = joined.found.iter().map(|place| of[*place]).collect();
-        for judged in judged(head, &scores[at], &truth) {
-            shown.add_row(judged.row(&bootstrap)?);
-        }
+        let judged = Judged {
+            head,
+            scores: &scores[at],
+            truth: joined.found.iter().map(|place| of[*place]).collect(),
+            groups: joined.found.iter().map(|at| labels.groups[*at]).collect(),
+        };
+        shown.add_rows(judged.rows()?);
     }
     let text = format!(
-        "95 % intervals, whole groups drawn together; ECE in 10 equal bins; sensitivity and specificity at the \
-             probe's threshold; not for clinical use\n{shown}\n"
+        "95 % intervals, whole groups drawn together, of each class as many as there are; accuracy, F1 and kappa by the highest \
+         score; not for clinical use\n{shown}\n"
     );
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).map_err(Failure::stdout)?;
@@ -228,73 +220,60 @@ fn head_of<'a>(probe: &'a Probe, name: &str) -> Result<(usize, &'a Head)> {
     })
 }
 
-/// A class's scores beside the truth.
-struct Judged {
-    name: String,
-    scores: Vec<f64>,
-    answers: Vec<Option<bool>>,
-    /// From which score on the class is called there.
-    threshold: Option<f64>,
+/// A head's scores beside the truth.
+struct Judged<'a> {
+    head: &'a Head,
+    /// (N, C).
+    scores: &'a [f64],
+    truth: Vec<Option<usize>>,
+    groups: Vec<usize>,
 }
 
-/// Of two classes the second; of more, each against the others.
-fn judged(head: &Head, scores: &[f64], truth: &[Option<usize>]) -> Vec<Judged> {
-    let count = head.classes.len();
-    let classes = if count == 2 { 1..2 } else { 0..count };
-    let of = |class: usize| Judged {
-        name: format!("{} = {}", head.name, head.classes[class]),
-        scores: scores.iter().skip(class).step_by(count).copied().collect(),
-        answers: truth.iter().map(|of| of.map(|of| of == class)).collect(),
-        threshold: head.threshold.map(|threshold| threshold.probability),
-    };
-    classes.map(of).collect()
-}
-
-impl Judged {
-    /// Its line of the table.
-    fn row(&self, bootstrap: &Bootstrap) -> Result<Vec<String>> {
-        let ranking = Ranking::labelled(&self.scores, &self.answers)?;
-        let known = ranking.positives() + ranking.negatives();
-        let positive = format!("{} of {known}", ranking.positives());
-        let ranked = bootstrap.rankings(&[ranking])?.remove(0);
-        let samples = bootstrap.measures(|items| self.measures(items))?;
-        let mut row = vec![self.name.clone(), positive];
-        row.push(cell(ranked.roc_auc.estimate(LEVEL)?));
-        row.push(cell(ranked.average_precision.estimate(LEVEL)?));
-        for (number, samples) in samples.iter().enumerate() {
-            row.push(match number >= 2 && self.threshold.is_none() {
-                true => "no threshold".into(),
-                false => cell(samples.estimate(LEVEL)?),
-            });
+impl Judged<'_> {
+    /// Its lines of the table: those of the classes, of two classes the second alone, then those of all together.
+    fn rows(&self) -> Result<Vec<[String; 4]>> {
+        let Head { name, classes, .. } = self.head;
+        let count = classes.len();
+        let known = (0..self.truth.len()).filter(|item| self.truth[*item].is_some());
+        let known: Vec<usize> = known.collect();
+        if known.is_empty() {
+            return Ok(vec![
+                [name, "", "", "none: no item is labelled"].map(str::to_owned),
+            ]);
         }
-        Ok(row)
-    }
-
-    /// Brier score, calibration error, sensitivity and specificity.
-    fn measures(&self, items: &[usize]) -> medsiglip::Result<Vec<Option<f64>>> {
-        let known = items
-            .iter()
-            .filter_map(|item| Some((self.scores[*item], self.answers[*item]?)));
-        let (scores, positive): (Vec<f64>, Vec<bool>) = known.unzip();
-        let right = |wanted: bool| {
-            let at = self.threshold?;
-            let those = scores.iter().zip(&positive).filter(|(_, p)| **p == wanted);
-            let called = those.clone().filter(|(score, _)| (**score >= at) == wanted);
-            let (called, all) = (called.count(), those.count());
-            (all > 0).then(|| called as f64 / all as f64)
+        let truth = Truth {
+            classes: classes.clone(),
+            positive: if count == 2 { vec![1] } else { Vec::new() },
+            of: Answers::Classes(self.truth.clone()),
+            ordered: false,
         };
-        Ok(vec![
-            brier_score(&scores, &positive)?,
-            expected_calibration_error(&scores, &positive, Bins::EqualWidth(10))?,
-            right(true),
-            right(false),
-        ])
-    }
-}
-
-fn cell(estimate: Option<Estimate>) -> String {
-    match estimate {
-        Some(e) => format!("{:.3} [{:.3}, {:.3}]", e.value, e.low, e.high),
-        None => "none: a class is missing".into(),
+        let groups: Vec<usize> = known.iter().map(|item| self.groups[*item]).collect();
+        let rows = known.iter();
+        let rows = rows.flat_map(|item| &self.scores[item * count..(item + 1) * count]);
+        let scores: Vec<f64> = rows.copied().collect();
+        let sample = Sample::new(&truth, &known, &groups, REPLICATES, 0)?;
+        let measured = sample.measure(&scores, &Unlearned::new())?;
+        let line = |about: &str, positive: &str, measure: &Measure| {
+            [about, positive, &measure.name, &cell(Some(measure))].map(str::to_owned)
+        };
+        let mut lines = Vec::new();
+        for question in &measured.questions {
+            let about = format!("{name} = {}", question.name);
+            let positive = format!("{} of {}", question.positives, known.len());
+            let measures = question.measures.iter();
+            lines.extend(measures.map(|measure| line(&about, &positive, measure)));
+            if let Some(threshold) = self.head.threshold {
+                let at = sample.at_threshold(&measured, threshold.probability)?;
+                lines.extend(at.iter().flatten().map(|of| line(&about, &positive, of)));
+            }
+        }
+        // Of two classes, what is said of the second is said.
+        let said = |measure: &&Measure| {
+            let mut own = measured.questions.iter().flat_map(|q| &q.measures);
+            count > 2 || !own.any(|of| of.name == measure.name)
+        };
+        let together = measured.overall.iter().filter(said);
+        lines.extend(together.map(|measure| line(name, "", measure)));
+        Ok(lines)
     }
 }

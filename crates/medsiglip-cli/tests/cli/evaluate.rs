@@ -194,7 +194,7 @@ fn an_evaluation_writes_its_report_and_goes_on_from_its_embeddings() {
     let results = || serde_json::from_slice::<Value>(&folder.read("report/results.json")).unwrap();
     let first = results();
     assert_eq!(
-        first["tasks"][0]["comparisons"][0]["difference"]["value"],
+        first["tasks"][0]["comparisons"][0]["difference"]["alone"],
         0.0
     );
     let kept = folder.read("report/embeddings/tiny-scans-0.bin");
@@ -210,4 +210,64 @@ fn an_evaluation_writes_its_report_and_goes_on_from_its_embeddings() {
         kept.len()
     );
     assert_eq!(results(), first);
+}
+
+#[test]
+fn what_one_patient_says_has_no_interval_in_a_probes_measures() {
+    let folder = folder();
+    let fit =
+        format!("probe fit scans.parquet {LABELS} --folds 3 --threshold youden --output probe");
+    let fitted = run(&folder, &fit).expect(0);
+    assert!(fitted.stderr.contains("not for clinical use"), "{fitted:?}");
+    let eval = format!("probe eval probe scans.parquet {LABELS}");
+    let measured = run(&folder, &eval).expect(0).stdout;
+    for what in [
+        "accuracy",
+        "macro F1",
+        "Cohen's kappa",
+        "sensitivity at the threshold",
+        "not for clinical use",
+    ] {
+        assert!(measured.contains(what), "{what}: {measured}");
+    }
+    assert!(!measured.contains("[1.000, 1.000]"), "{measured}");
+    // One picture of sixteen is positive.
+    let text = folder.text("labels.csv");
+    let lines = text.lines().enumerate().map(|(number, line)| match number {
+        16 => format!("{line}\n"),
+        _ => format!("{}\n", line.replace(",late,", ",early,")),
+    });
+    folder.write("labels.csv", lines.collect::<String>());
+    let measured = run(&folder, &eval).expect(0).stdout;
+    let words = measured.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("1 of 16"), "{measured}");
+    for line in ["AUROC", "accuracy", "Cohen's kappa", "ECE, 10 equal bins"] {
+        let at = measured.lines().skip(1).find(|l| l.contains(line)).unwrap();
+        assert!(at.contains("(no interval: "), "{at}");
+    }
+}
+
+#[test]
+fn a_probe_reads_the_columns_of_embeddings_that_are_named() {
+    let folder = folder();
+    let mut table = String::from("number,who,x0,x1,y0,y1\n");
+    for i in 0..16 {
+        let late = f64::from(u8::from(i >= 8));
+        table += &format!(
+            "{i},scans/{i:03}.png,{},{},{},0\n",
+            late + 0.01 * f64::from(i),
+            i % 3,
+            i % 5
+        );
+    }
+    folder.write("plain.csv", table);
+    let fit = format!("probe fit plain.csv {LABELS} --folds 3 --output named --embedding-id who");
+    let refused = run(&folder, &fit).expect(2);
+    assert!(refused.stderr.contains("--embedding-column"), "{refused:?}");
+    run(&folder, &format!("{fit} --embedding-column x")).expect(0);
+    let named = "--embedding-id who --embedding-column x";
+    let scored = run(&folder, &format!("probe predict named plain.csv {named}")).expect(0);
+    assert_eq!(scored.stdout.lines().count(), 17);
+    let eval = format!("probe eval named plain.csv {LABELS} {named}");
+    assert!(run(&folder, &eval).expect(0).stdout.contains("8 of 16"));
 }

@@ -69,7 +69,7 @@ pub struct Divided {
     pub left_out: Vec<HashSet<usize>>,
     /// What a person should know.
     pub warnings: Vec<String>,
-    /// The same in counts, without the name of any picture.
+    /// The same in counts, without the place or name of any picture.
     pub summary: Vec<String>,
     /// SHA-256 over the examples, what is said of them, and what is on which side.
     pub fingerprint: String,
@@ -97,7 +97,7 @@ impl Divided {
         };
         let policy = config.duplicates;
         let (mut sides, mut groups, mut first) = (Vec::new(), Vec::new(), 0);
-        let mut warnings = Vec::new();
+        let (mut warnings, mut summary) = (Vec::new(), Vec::new());
         for (number, source) in sources.iter().enumerate() {
             let mut own = vec![0; source.examples.len()];
             for unit in units(source, &leaks.joined(number, Duplicates::Join)) {
@@ -108,18 +108,21 @@ impl Divided {
             let joined = leaks.joined(number, policy);
             let seed = config.seed.unwrap_or(seed);
             let divided = split(source, config.shares(), seed, &joined)?;
-            warnings.extend(source.warnings.iter().cloned());
+            let name = &source.config.name;
+            let mut told = source.warnings.clone();
             if config.search && !source.config.pictures {
-                warnings.push(format!(
-                    "source {}: without its pictures, copies of them on several sides cannot be found",
-                    source.config.name
+                told.push(format!(
+                    "source {name}: without its pictures, copies of them on several sides cannot be found"
                 ));
             }
-            warnings.extend(source.skipped.warning(&source.config.name));
-            warnings.extend(split_warnings(source, &divided));
+            told.extend(split_warnings(source, &divided));
+            summary.extend(told.iter().cloned());
+            summary.extend(source.skipped.summary(name));
+            warnings.extend(told);
+            warnings.extend(source.skipped.warning(name));
             sides.push(divided);
         }
-        let summary = leaks.summary(sources, &sides, policy);
+        summary.extend(leaks.summary(sources, &sides, policy));
         warnings.extend(leaks.warnings(sources, &sides, policy));
         let left_out: Vec<_> = (0..sources.len())
             .map(|number| leaks.left_out(number, policy, &sides))

@@ -65,12 +65,17 @@ impl Skipped {
 
     /// What a person is told where examples were left out: how many, why, and the first places.
     pub fn warning(&self, source: &str) -> Option<String> {
+        let summary = self.summary(source)?;
+        Some(format!("{summary}: {}", self.first_places()))
+    }
+
+    /// The same without places.
+    pub fn summary(&self, source: &str) -> Option<String> {
         (self.total() > 0).then(|| {
             format!(
-                "source {source}: left out {} ({}): {}",
+                "source {source}: left out {} ({})",
                 self.total(),
-                self.counts(),
-                self.first_places()
+                self.counts()
             )
         })
     }

@@ -202,7 +202,8 @@ fn by_column(source: &Source, column: &str) -> Result<Vec<Side>> {
     Ok(sides)
 }
 
-/// What a person should know of a split: classes that validation or test has and training has not.
+/// What a person should know of a split: classes that validation or test has and training has not. Those with texts in the
+/// configuration are named; other values are data, and counted.
 pub fn split_warnings(source: &Source, sides: &[Side]) -> Vec<String> {
     let mut warnings = Vec::new();
     for column in source.class_columns() {
@@ -215,10 +216,21 @@ pub fn split_warnings(source: &Source, sides: &[Side]) -> Vec<String> {
                 .collect()
         };
         let train = values(true);
-        for value in values(false).difference(&train) {
+        let elsewhere = values(false);
+        let texts = source.config.label_texts.get(column);
+        let has_text = |value: &&str| texts.is_some_and(|texts| texts.contains_key(*value));
+        let missing = elsewhere.difference(&train).copied();
+        let (named, others): (Vec<&str>, Vec<&str>) = missing.partition(has_text);
+        let name = &source.config.name;
+        for value in named {
             warnings.push(format!(
-                "source {}: {column} = {value} is in validation or test and not in training",
-                source.config.name
+                "source {name}: {column} = {value} is in validation or test and not in training"
+            ));
+        }
+        if !others.is_empty() {
+            warnings.push(format!(
+                "source {name}: {} values of {column} are in validation or test and not in training",
+                others.len()
             ));
         }
     }

@@ -1,7 +1,8 @@
 //! Two encoders on the same pictures.
 
-use super::measure::{LEVEL, Measured, Sample};
-use super::report::{Comparison, Method, MethodReport};
+use super::doubt::LEVEL;
+use super::measure::{Measured, Sample};
+use super::report::{Comparison, Measure, Method, MethodReport};
 use crate::Result;
 use crate::metrics::{Samples, delong, holm};
 
@@ -45,13 +46,15 @@ fn compare(
     (b, of_b): (&str, &Measured),
 ) -> Result<Vec<Comparison>> {
     let comparison = |question: &str, difference: &Samples, p: Option<f64>| -> Result<Comparison> {
+        let difference = Measure::new("difference of AUROC", difference, None)?;
         Ok(Comparison {
             method,
             question: question.to_owned(),
             a: a.to_owned(),
             b: b.to_owned(),
-            difference: difference.estimate(LEVEL)?,
-            p,
+            // What has no interval has no test.
+            p: p.filter(|_| difference.estimate.is_some()),
+            difference,
             p_holm: None,
         })
     };
@@ -59,7 +62,7 @@ fn compare(
     let pairs = of_a.columns.iter().zip(&of_b.columns);
     let says_nothing = pairs
         .clone()
-        .any(|(a, b)| a.why.is_some() || b.why.is_some());
+        .any(|(a, b)| a.doubt.is_some() || b.doubt.is_some());
     if of_a.columns.len() > 1 && sample.truth.positive.is_empty() && !says_nothing {
         let difference = of_a.first.minus(&of_b.first)?;
         comparisons.push(comparison(
@@ -72,7 +75,7 @@ fn compare(
     let independent = sample.bootstrap.units() == sample.places.len();
     let items: Vec<usize> = (0..sample.places.len()).collect();
     for (number, (a, b)) in pairs.enumerate() {
-        if a.why.is_some() || b.why.is_some() {
+        if a.doubt.is_some() || b.doubt.is_some() {
             continue;
         }
         let difference = of_a.samples[number]

@@ -13,6 +13,9 @@ use crate::{Error, Result};
 
 /// Largest configuration file.
 const MAX_BYTES: u64 = 16 << 20;
+/// Most classes or findings of a task: each is a question with curves, 2000 samples and a line in every table. A column of more has no
+/// classes, but dates or ids.
+pub(super) const MAX_CLASSES: usize = 256;
 
 /// An evaluation. Unknown keys are errors; relative paths start at the file's folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +76,15 @@ pub struct EncoderConfig {
     /// What of the tables' ids and the sources' must be the same.
     #[serde(default)]
     pub ids: IdMatch,
+    /// The column, array or key of ids in these tables; by default the first known one.
+    #[serde(default)]
+    pub id_column: Option<String>,
+    /// The column, array or key of embeddings, or what numbered columns begin with; by default the first known one.
+    #[serde(default)]
+    pub embedding_column: Option<String>,
+    /// The ids of a `.npy` file; by default `STEM.ids.csv` or `STEM.ids.txt` beside it.
+    #[serde(default)]
+    pub ids_file: Option<PathBuf>,
     /// Sources whose training side it has learned from, labels and all: a probe on them is flattered.
     #[serde(default)]
     pub trained_on: Vec<String>,
@@ -272,6 +284,15 @@ impl EvalConfig {
             if encoder.model.is_some() != encoder.embeddings.is_empty() {
                 return Err(named("expected either model or embeddings"));
             }
+            let how = encoder.id_column.is_some() || encoder.embedding_column.is_some();
+            if encoder.model.is_some() && (how || encoder.ids_file.is_some()) {
+                return Err(named(
+                    "id_column, embedding_column and ids_file belong to embeddings",
+                ));
+            }
+            if encoder.ids_file.is_some() && encoder.embeddings.len() > 1 {
+                return Err(named("ids_file: expected embeddings of one source"));
+            }
             if !encoder
                 .embeddings
                 .keys()
@@ -311,6 +332,19 @@ impl TaskConfig {
             && !(self.classes.is_empty() && self.positive.is_empty() && self.ordered.is_empty())
         {
             return Err(self.bad("classes, positive and ordered belong to a column of classes"));
+        }
+        if self.multilabel
+            && !(self.label.is_some() && self.positive.is_empty() && self.ordered.is_empty())
+        {
+            return Err(self.bad(
+                "multilabel: expected label, a column of several findings, and neither positive nor ordered: they are of classes",
+            ));
+        }
+        let findings = self.findings.len().max(self.classes.len());
+        if findings > MAX_CLASSES {
+            return Err(self.bad(&format!(
+                "expected at most {MAX_CLASSES} classes or findings, got {findings}"
+            )));
         }
         if self.zero_shot.is_none() && self.probe.is_none() {
             return Err(self.bad("expected zero_shot, probe, or both"));

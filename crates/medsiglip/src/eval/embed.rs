@@ -78,7 +78,8 @@ struct Header {
 /// `done` is told how many pictures were embedded; it may stop the work with an error.
 ///
 /// # Errors
-/// As of [`Model::encode_images`] and [`Loader::in_order`]; `IO_ERROR`; those of `done`.
+/// As of [`Model::encode_images`] and [`Loader::in_order`]; `DIVERGED` where an embedding has a number that is none; `IO_ERROR`; those
+/// of `done`.
 pub fn embed(
     model: &Model,
     divided: &Divided,
@@ -105,6 +106,13 @@ pub fn embed(
     for batch in Loader::in_order(divided.pictures.clone(), list, preprocessor, options)? {
         let batch = batch?;
         let embeddings = model.encode_images(&batch.pixels)?;
+        if !embeddings.rows().all(is_finite) {
+            return Err(Error::Diverged(
+                "the model makes embeddings with numbers that are NaN or infinite; expected finite ones: its weights are damaged, or \
+                 its precision is too low"
+                    .into(),
+            ));
+        }
         let mut bytes = Vec::new();
         for (place, row) in batch.places.iter().zip(embeddings.rows()) {
             bytes.extend_from_slice(&(*place as u64).to_le_bytes());
@@ -118,7 +126,11 @@ pub fn embed(
     Ok(rows)
 }
 
-/// The file, ready to append to, and what it has.
+fn is_finite(row: &[f32]) -> bool {
+    row.iter().all(|x| x.is_finite())
+}
+
+/// The file, ready to append to, and what it has, up to a record that is cut off or cannot be: that and what follows is made again.
 fn open(path: &Path, header: &Header, examples: usize) -> Result<(File, Rows)> {
     let mut line = serde_json::to_vec(header).expect("plain fields");
     line.push(b'\n');
@@ -141,7 +153,9 @@ fn open(path: &Path, header: &Header, examples: usize) -> Result<(File, Rows)> {
                         .map(|x| f32::from_le_bytes(*x))
                         .collect();
                     match usize::try_from(place) {
-                        Ok(place) if place < examples => rows.insert(place, &row),
+                        Ok(place) if place < examples && is_finite(&row) => {
+                            rows.insert(place, &row)
+                        }
                         _ => break,
                     }
                     whole += size as u64;
@@ -156,7 +170,7 @@ fn open(path: &Path, header: &Header, examples: usize) -> Result<(File, Rows)> {
     Ok((append(path, whole)?, rows))
 }
 
-/// The file without a record that was cut off.
+/// The file up to its last good record.
 fn append(path: &Path, whole: u64) -> Result<File> {
     let opened = OpenOptions::new().append(true).open(path);
     let cut = opened.and_then(|file| file.set_len(whole).map(|()| file));
@@ -184,4 +198,43 @@ fn examples(divided: &Divided, source: usize) -> String {
     }
     let digest = hasher.finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_and_no_number_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept.bin");
+        let header = Header {
+            dim: 2,
+            provenance: serde_json::from_value(serde_json::json!({
+                "medsiglip": "", "model": "", "checksum": "", "config_checksum": "", "device": "", "dtype": "",
+                "recipe": "", "pad": "", "resolution": 1, "normalized": false,
+            }))
+            .unwrap(),
+            examples: "of these".into(),
+        };
+        let (mut file, rows) = open(&path, &header, 4).unwrap();
+        assert_eq!(rows, Rows::new(2));
+        for (place, row) in [
+            (2_u64, [1.0_f32, 2.0]),
+            (0, [f32::NAN, 1.0]),
+            (1, [3.0, 4.0]),
+        ] {
+            file.write_all(&place.to_le_bytes()).unwrap();
+            let bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
+            file.write_all(&bytes).unwrap();
+        }
+        drop(file);
+        let (_, rows) = open(&path, &header, 4).unwrap();
+        assert_eq!(
+            [0, 1, 2, 3].map(|place| rows.has(place)),
+            [false, false, true, false]
+        );
+        let (_, again) = open(&path, &header, 4).unwrap();
+        assert_eq!(again, rows);
+    }
 }

@@ -11,7 +11,7 @@ use super::report::EncoderFacts;
 use super::run::{EvalOptions, Event};
 use crate::checkpoint::ModelSource;
 use crate::dataset::{Divided, Side};
-use crate::embedding::{EmbeddingTable, TableOptions};
+use crate::embedding::{EmbeddingTable, Provenance, TableOptions};
 use crate::model::{LoadOptions, Model};
 use crate::zero_shot::{PromptSet, ZeroShot, ZeroShotOptions};
 use crate::{Error, Result};
@@ -133,6 +133,14 @@ impl Encoded {
     }
 
     fn read_tables(&mut self, config: &EncoderConfig, asked: &Asked) -> Result<()> {
+        let ids_file = config.ids_file.as_ref();
+        let how = TableOptions {
+            id: config.id_column.clone(),
+            embedding: config.embedding_column.clone(),
+            ids_file: ids_file.map(|path| asked.options.base.join(path)),
+            ..TableOptions::default()
+        };
+        let mut first: Option<(&str, usize, Option<Provenance>)> = None;
         for (number, source) in asked.divided.sources().iter().enumerate() {
             let places = asked.needed(number);
             let path = config.embeddings.get(&source.config.name);
@@ -141,7 +149,7 @@ impl Encoded {
                 continue;
             };
             let path = asked.options.base.join(path);
-            let table = EmbeddingTable::read(path, &TableOptions::default())?;
+            let table = EmbeddingTable::read(path, &how)?;
             let ids = places
                 .iter()
                 .map(|place| source.examples[*place].id.as_str());
@@ -159,8 +167,19 @@ impl Encoded {
             for (at, row) in joined.found.iter().zip(joined.embeddings.rows()) {
                 own.insert(places[*at], row);
             }
-            self.facts.dim = joined.embeddings.dim();
-            self.facts.provenance = table.provenance().cloned();
+            let name = source.config.name.as_str();
+            let made = (joined.embeddings.dim(), table.provenance().cloned());
+            let (of, dim, provenance) = first.get_or_insert((name, made.0, made.1.clone()));
+            let both = provenance.as_ref().zip(made.1.as_ref());
+            if *dim != made.0 || both.is_some_and(|(a, b)| a.difference(b).is_some()) {
+                return Err(Error::BadConfig(format!(
+                    "evaluation: encoder {}: expected embeddings of one model in all tables, those of {name} have another width, model \
+                     or recipe than those of {of}; give them to an encoder of their own",
+                    config.name
+                )));
+            }
+            self.facts.dim = made.0;
+            self.facts.provenance = self.facts.provenance.take().or(made.1);
             self.rows.push(Some(own));
         }
         Ok(())

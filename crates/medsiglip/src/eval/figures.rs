@@ -12,7 +12,10 @@ use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 use kuva::render::render::render_multiple;
 
-use super::report::{Band, DataCurve, Map, Measure, Method, MethodReport, Report, TaskReport};
+use super::report::{
+    Band, DataCurve, Map, Measure, Method, MethodReport, NOTICE, Report, TaskReport,
+};
+use crate::metrics::Estimate;
 use crate::{Error, Result};
 
 /// Colours that people with any kind of colour vision tell apart (Wong, Nature Methods 8, 441, 2011).
@@ -102,7 +105,7 @@ fn summary(report: &Report) -> Result<Option<Figure>> {
     )];
     let names = report.tasks.iter().map(|task| task.name.as_str());
     let layout = bar_layout(&plots, names, series.len());
-    let caption = "Every task at a glance: its first measure with 95 % intervals; where there is no bar, there is no value. The line is chance.";
+    let caption = "Every task at a glance: its first measure with 95 % intervals; where there is no bar, there is no value, and a whisker of no length is no interval. The line is chance.";
     figure("summary", caption, plots, layout).map(Some)
 }
 
@@ -149,7 +152,7 @@ fn bars(task: &TaskReport, method: Method) -> Result<Option<Figure>> {
         .map(|question| question.name.as_str());
     let layout = bar_layout(&plots, names, results.len());
     let caption = format!(
-        "{}, {}: AUROC of each class or finding with 95 % intervals.",
+        "{}, {}: AUROC of each class or finding with 95 % intervals; a whisker of no length is none.",
         task.name,
         method.title()
     );
@@ -181,13 +184,14 @@ pub fn over_steps(name: &str, label: &str, curves: &[(String, Band)]) -> Result<
 
 /// Height of a bar, and how far its whiskers reach down and up.
 fn bar(measure: Option<&Measure>) -> (f64, (f64, f64)) {
-    match measure.and_then(|measure| measure.estimate) {
-        Some(e) => (
-            e.value,
-            ((e.value - e.low).max(0.0), (e.high - e.value).max(0.0)),
-        ),
-        None => (0.0, (0.0, 0.0)),
-    }
+    let Some(measure) = measure else {
+        return (0.0, (0.0, 0.0));
+    };
+    let reach = |e: Estimate| ((e.value - e.low).max(0.0), (e.high - e.value).max(0.0));
+    (
+        measure.value().unwrap_or(0.0),
+        measure.estimate.map_or((0.0, 0.0), reach),
+    )
 }
 
 /// Bars in groups of these names, so many in each.
@@ -259,7 +263,9 @@ fn of_result(task: &TaskReport, result: &MethodReport) -> Result<Vec<Figure>> {
         all.push(bands(&named("pr"), &caption, curves, None, layout)?);
         all.push(reliability(
             &named("reliability"),
-            &said("how often what was given a score is so. On the line, scores are probabilities."),
+            &said(&format!(
+                "how often what was given a score is so{few}. On the line, scores are probabilities."
+            )),
             result,
         )?);
     }
@@ -389,26 +395,30 @@ fn confusion_matrix(
 
 fn data_curves(task: &TaskReport) -> Result<Option<Figure>> {
     let mut plots = Vec::new();
-    for (DataCurve { encoder, points }, color) in
-        task.data_curves.iter().zip(COLORS.into_iter().cycle())
+    for (
+        DataCurve {
+            encoder, points, ..
+        },
+        color,
+    ) in task.data_curves.iter().zip(COLORS.into_iter().cycle())
     {
         let known: Vec<_> = points
             .iter()
-            .filter_map(|p| Some((p.size, p.estimate?)))
+            .filter_map(|p| Some((p.size, p.auroc?)))
             .collect();
         if known.is_empty() {
             continue;
         }
         let line = LinePlot::new()
-            .with_data(known.iter().map(|(size, e)| (*size, e.value)))
+            .with_data(known.iter().map(|(size, of)| (*size, of.mean)))
             .with_color(color)
             .with_legend(encoder)
             .with_band(
-                known.iter().map(|(_, e)| e.low),
-                known.iter().map(|(_, e)| e.high),
+                known.iter().map(|(_, of)| of.worst),
+                known.iter().map(|(_, of)| of.best),
             );
         plots.push(Plot::Line(line));
-        let dots = known.iter().map(|(size, e)| (*size, e.value));
+        let dots = known.iter().map(|(size, of)| (*size, of.mean));
         plots.push(Plot::Scatter(
             ScatterPlot::new()
                 .with_data(dots)
@@ -429,7 +439,7 @@ fn data_curves(task: &TaskReport) -> Result<Option<Figure>> {
         .with_legend_position(LegendPosition::InsideBottomRight)
         .with_reference_line(ReferenceLine::horizontal(0.5).with_color(CHANCE));
     let caption = format!(
-        "{}: a linear probe that learns from more and more pictures. The band reaches from the worst to the best of the repeats.",
+        "{}: a linear probe that learns from more and more pictures, tuned each time on the whole validation side. The band reaches from the worst to the best of the repeats; it is no interval.",
         task.name
     );
     figure(
@@ -495,6 +505,8 @@ fn styled(plots: &[Plot]) -> Layout {
 }
 
 fn figure(name: &str, caption: &str, plots: Vec<Plot>, layout: Layout) -> Result<Figure> {
+    let mut layout = layout.with_title(NOTICE);
+    layout.title_size = 11;
     let scene = render_multiple(plots, layout);
     let png = RasterBackend::new()
         .with_scale(PNG_SCALE)

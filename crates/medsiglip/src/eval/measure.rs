@@ -1,7 +1,8 @@
 //! Scores beside the truth to measures with intervals.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::doubt::Doubt;
 use super::question::{BINS, Column};
 use super::report::{Measure, Question, Stratum};
 use super::truth::{Answers, Truth};
@@ -11,10 +12,8 @@ use crate::metrics::{
 };
 use crate::{Error, Result};
 
-/// Level of all intervals.
-pub(super) const LEVEL: f64 = 0.95;
-/// Values of a column that pictures are divided by.
-const MAX_STRATA: usize = 20;
+/// Of classes or findings of which nothing was learned, by their number, why.
+pub type Unlearned = BTreeMap<usize, String>;
 
 /// The measured pictures of a task.
 pub struct Sample<'a> {
@@ -94,12 +93,12 @@ impl<'a> Sample<'a> {
         }
     }
 
-    /// Measures scores (N, C), row by row, each from 0 to 1.
+    /// Measures scores (N, C), row by row, each from 0 to 1; of what is `unlearned` there is no value.
     ///
     /// # Errors
     /// `BAD_ARGUMENT` where a score is no number from 0 to 1, or their number is another.
-    pub fn measure(&self, scores: &[f64]) -> Result<Measured> {
-        let columns = self.columns(scores)?;
+    pub fn measure(&self, scores: &[f64], unlearned: &Unlearned) -> Result<Measured> {
+        let columns = self.columns(scores, unlearned)?;
         let rankings: Vec<_> = columns
             .iter()
             .map(|column| column.ranking.clone())
@@ -110,7 +109,7 @@ impl<'a> Sample<'a> {
         let (mut overall, first) = self.areas(&columns, &samples)?;
         let labels = self.labels();
         if let Some(labels) = &labels {
-            overall.extend(self.of_classes(labels, scores)?);
+            overall.extend(self.of_classes(labels, scores, unlearned)?);
         }
         Ok(Measured {
             overall,
@@ -122,7 +121,18 @@ impl<'a> Sample<'a> {
         })
     }
 
-    fn columns(&self, scores: &[f64]) -> Result<Vec<Column>> {
+    /// [`Measured::questions`] in their order, where what scores at least `threshold` is called positive: sensitivity and specificity.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENT` where `measured` is of other pictures.
+    pub fn at_threshold(&self, measured: &Measured, threshold: f64) -> Result<Vec<[Measure; 2]>> {
+        let columns = measured.columns.iter();
+        columns
+            .map(|column| column.at_threshold(self, threshold))
+            .collect()
+    }
+
+    fn columns(&self, scores: &[f64], unlearned: &Unlearned) -> Result<Vec<Column>> {
         let expected = self.places.len() * self.truth.classes.len();
         if scores.len() != expected {
             return Err(Error::BadArgument(format!(
@@ -130,9 +140,18 @@ impl<'a> Sample<'a> {
                 scores.len()
             )));
         }
+        // Shares of classes are 0 to 1, but for rounding.
+        if !scores
+            .iter()
+            .all(|score| (-1e-9..=1.0 + 1e-9).contains(score))
+        {
+            return Err(Error::BadArgument(
+                "scores: expected numbers from 0 to 1, got one that is not".into(),
+            ));
+        }
         let questions = self.truth.questions().into_iter();
         questions
-            .map(|asked| Column::new(asked, self, scores))
+            .map(|asked| Column::new(asked, self, scores, unlearned))
             .collect()
     }
 
@@ -141,14 +160,14 @@ impl<'a> Sample<'a> {
     /// # Errors
     /// As of [`Sample::measure`].
     pub fn value(&self, scores: &[f64]) -> Result<Option<f64>> {
-        let columns = self.columns(scores)?;
+        let columns = self.columns(scores, &Unlearned::new())?;
         let quoted = match self.truth.positive.is_empty() {
             true => &columns[..],
             false => &columns[..1],
         };
-        let areas = quoted.iter().map(|column| match column.why {
-            None => column.ranking.roc_auc(),
-            Some(_) => None,
+        let areas = quoted.iter().map(|column| match column.doubt {
+            Some(Doubt::NoValue(_)) => None,
+            _ => column.ranking.roc_auc(),
         });
         let areas: Option<Vec<f64>> = areas.collect();
         Ok(areas.map(|areas| areas.iter().sum::<f64>() / areas.len() as f64))
@@ -168,23 +187,23 @@ impl<'a> Sample<'a> {
                 roc_auc,
                 average_precision,
             } = &samples[0];
-            let why = || columns[0].why.clone();
-            overall.push(measure("AUROC", roc_auc, why())?);
-            overall.push(measure("average precision", average_precision, why())?);
+            let doubt = columns[0].doubt.as_ref();
+            overall.push(Measure::new("AUROC", roc_auc, doubt)?);
+            overall.push(Measure::new("average precision", average_precision, doubt)?);
             first = Some(roc_auc.clone());
         }
         let (columns, samples) = (&columns[together..], &samples[together..]);
         if !columns.is_empty() {
-            let named =
-                |column: &Column| Some(format!("{}: {}", column.asked.name, column.why.as_ref()?));
-            let why = columns.iter().find_map(named);
+            let named = |column: &Column| Some(column.doubt.as_ref()?.about(&column.asked.name));
+            let doubt = Doubt::worst(columns.iter().filter_map(named));
+            let doubt = doubt.as_ref();
             let mean = |of: fn(&RankingSamples) -> &Samples| {
                 Samples::mean(&samples.iter().map(of).collect::<Vec<_>>())
             };
             let area = mean(|samples| &samples.roc_auc)?;
-            overall.push(measure("macro AUROC", &area, why.clone())?);
+            overall.push(Measure::new("macro AUROC", &area, doubt)?);
             let precision = mean(|samples| &samples.average_precision)?;
-            overall.push(measure("macro average precision", &precision, why)?);
+            overall.push(Measure::new("macro average precision", &precision, doubt)?);
             first = first.or(Some(area));
         }
         Ok((overall, first.expect("a task asks at least one question")))
@@ -200,8 +219,17 @@ impl<'a> Sample<'a> {
     }
 
     /// What is decided, and how good shares of classes are as probabilities.
-    fn of_classes(&self, labels: &[usize], scores: &[f64]) -> Result<Vec<Measure>> {
+    fn of_classes(
+        &self,
+        labels: &[usize],
+        scores: &[f64],
+        unlearned: &Unlearned,
+    ) -> Result<Vec<Measure>> {
         let classes = self.truth.classes.len();
+        let doubt = match unlearned.values().next() {
+            Some(why) => Some(Doubt::NoValue(why.clone())),
+            None => Doubt::of_classes(scores, labels, self.groups, &self.truth.classes),
+        };
         let decided = highest(scores, classes);
         let (top, right) = top_label(scores, labels, classes)?;
         let mut names = vec!["accuracy", "balanced accuracy", "macro F1", "Cohen's kappa"];
@@ -237,28 +265,23 @@ impl<'a> Sample<'a> {
         })?;
         let measures = names.into_iter().zip(&samples);
         measures
-            .map(|(name, samples)| measure(name, samples, None))
+            .map(|(name, samples)| Measure::new(name, samples, doubt.as_ref()))
             .collect()
     }
 
     /// The measure to quote of the pictures with each value of a column.
     ///
     /// # Errors
-    /// `BAD_CONFIG` where there are more than twenty; as of [`Sample::measure`].
+    /// As of [`Sample::measure`].
     pub fn strata(
         &self,
         column: &str,
         values: &[Option<String>],
         scores: &[f64],
+        unlearned: &Unlearned,
     ) -> Result<Vec<Stratum>> {
         let classes = self.truth.classes.len();
         let known: BTreeSet<&String> = values.iter().flatten().collect();
-        if known.len() > MAX_STRATA {
-            return Err(Error::BadConfig(format!(
-                "evaluation: strata: expected a column of at most {MAX_STRATA} values, {column} has {}",
-                known.len()
-            )));
-        }
         let stratum = |value: &String| {
             let all = 0..values.len();
             let items: Vec<usize> = all.filter(|i| values[*i].as_ref() == Some(value)).collect();
@@ -269,7 +292,7 @@ impl<'a> Sample<'a> {
                 .flat_map(|i| &scores[i * classes..(i + 1) * classes]);
             let scores: Vec<f64> = rows.copied().collect();
             let sample = Sample::new(self.truth, &places, &groups, self.replicates, self.seed)?;
-            let columns = sample.columns(&scores)?;
+            let columns = sample.columns(&scores, unlearned)?;
             let rankings: Vec<_> = columns
                 .iter()
                 .map(|column| column.ranking.clone())
@@ -299,22 +322,6 @@ fn resampling<'a>(
         replicates,
         seed,
     }
-}
-
-/// A measure from its samples, or why there is none.
-pub(super) fn measure(name: &str, samples: &Samples, why: Option<String>) -> Result<Measure> {
-    let estimate = match &why {
-        Some(_) => None,
-        None => samples.estimate(LEVEL)?,
-    };
-    Ok(Measure {
-        name: name.to_owned(),
-        missing: match estimate {
-            Some(_) => None,
-            None => Some(why.unwrap_or_else(|| "it has no value on these pictures".into())),
-        },
-        estimate,
-    })
 }
 
 /// The class with the highest score of each picture; of equal ones the first.

@@ -1,12 +1,13 @@
 //! [`Measuring`]: one task by every encoder and method.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::compare::comparisons;
 use super::config::EvalConfig;
 use super::embed::Rows;
 use super::encoded::Encoded;
-use super::measure::{Measured, Sample};
+use super::measure::{Measured, Sample, Unlearned};
 use super::plane::principal_plane;
 use super::prepared::Prepared;
 use super::probe::Lesson;
@@ -39,6 +40,7 @@ struct Scored {
     method: Method,
     settings: BTreeMap<String, String>,
     scores: Vec<f64>,
+    unlearned: Unlearned,
 }
 
 impl<'a> Measuring<'a> {
@@ -129,12 +131,12 @@ impl<'a> Measuring<'a> {
     }
 
     fn result(&self, sample: &Sample, scored: Scored) -> Result<(MethodReport, Measured)> {
-        let mut measured = sample.measure(&scored.scores)?;
+        let mut measured = sample.measure(&scored.scores, &scored.unlearned)?;
         let report = MethodReport {
             overall: std::mem::take(&mut measured.overall),
             questions: std::mem::take(&mut measured.questions),
             confusion: measured.confusion.take(),
-            strata: self.strata(sample, &scored.scores)?,
+            strata: self.strata(sample, &scored)?,
             encoder: scored.encoder,
             method: scored.method,
             settings: scored.settings,
@@ -164,17 +166,19 @@ impl<'a> Measuring<'a> {
                     method: Method::ZeroShot,
                     settings: settings.map(|(key, value)| (key.to_owned(), value)).into(),
                     scores: of_place.copied().collect(),
+                    unlearned: Unlearned::new(),
                 });
             }
         }
         for (encoder, rows) in &self.encoders {
             if let Some(lesson) = self.lesson(rows) {
-                let (scores, settings) = lesson.scores(self.measured())?;
+                let probed = lesson.scores(self.measured())?;
                 all.push(Scored {
                     encoder: encoder.facts.name.clone(),
                     method: Method::LinearProbe,
-                    settings,
-                    scores,
+                    settings: probed.settings,
+                    scores: probed.scores,
+                    unlearned: probed.unlearned,
                 });
             }
         }
@@ -209,12 +213,12 @@ impl<'a> Measuring<'a> {
         Ok(curves)
     }
 
-    fn strata(&self, sample: &Sample, scores: &[f64]) -> Result<Vec<Stratum>> {
+    fn strata(&self, sample: &Sample, scored: &Scored) -> Result<Vec<Stratum>> {
         let mut strata = Vec::new();
         for column in &self.task.config.strata {
             let value = |place: &usize| self.examples[*place].labels.get(column).cloned();
             let values: Vec<_> = self.measured().iter().map(value).collect();
-            strata.extend(sample.strata(column, &values, scores)?);
+            strata.extend(sample.strata(column, &values, &scored.scores, &scored.unlearned)?);
         }
         Ok(strata)
     }
@@ -222,13 +226,21 @@ impl<'a> Measuring<'a> {
     fn predictions(&self, scored: &Scored) -> Vec<Prediction> {
         let truth = &self.task.truth;
         let rows = scored.scores.chunks_exact(truth.classes.len());
+        let task: Arc<str> = self.task.config.name.as_str().into();
+        let encoder: Arc<str> = scored.encoder.as_str().into();
+        let names: Vec<Arc<str>> = truth
+            .classes
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect();
         let of_row = |(place, row): (&usize, &[f64])| -> Vec<Prediction> {
-            let classes = truth.classes.iter().zip(row).enumerate();
-            let one = |(class, (name, score)): (usize, (&String, &f64))| Prediction {
-                task: self.task.config.name.clone(),
-                encoder: scored.encoder.clone(),
+            let id: Arc<str> = self.examples[*place].id.as_str().into();
+            let classes = names.iter().zip(row).enumerate();
+            let one = |(class, (name, score)): (usize, (&Arc<str>, &f64))| Prediction {
+                task: task.clone(),
+                encoder: encoder.clone(),
                 method: scored.method,
-                id: self.examples[*place].id.clone(),
+                id: id.clone(),
                 class: name.clone(),
                 score: *score,
                 truth: match &truth.of {

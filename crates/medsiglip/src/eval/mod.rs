@@ -10,6 +10,7 @@ pub mod truth;
 pub mod embed;
 mod prepared;
 mod encoded;
+pub mod doubt;
 mod question;
 pub mod measure;
 mod compare;

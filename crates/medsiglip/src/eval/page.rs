@@ -11,6 +11,7 @@ use crate::{Error, Result};
 #[template(path = "report.html")]
 struct Page<'a> {
     report: &'a Report,
+    reading: &'static str,
     summary: Table,
     overview: Vec<&'a Figure>,
     sections: Vec<Section<'a>>,
@@ -39,6 +40,7 @@ pub fn page(report: &Report, figures: &[Figure]) -> Result<String> {
         });
     let page = Page {
         report,
+        reading: tables::READING,
         summary: tables::summary(report),
         overview: of(None).collect(),
         sections: sections.collect(),

@@ -1,18 +1,17 @@
 //! Linear probes of a task: C is chosen, a probe is fitted, and its scores are given for other pictures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
 use super::config::{DataCurveConfig, ProbeConfig};
 use super::embed::Rows;
-use super::measure::Sample;
-use super::report::{DataCurve, DataPoint};
+use super::measure::{Sample, Unlearned};
+use super::report::{DataCurve, DataPoint, Fits, Spread};
 use super::truth::{Answers, Truth};
 use crate::Result;
-use crate::metrics::Estimate;
 use crate::probe::{
-    ClassWeight, DEFAULT_C, Features, Head, Probe, Recipe, Settings, Split, Task, folds, subsets,
+    Choice, ClassWeight, Features, Head, Probe, Recipe, Settings, Split, Task, folds, subsets,
 };
 
 /// Passes of the solver for one C; with the largest C, classes that can be separated need more, and the report says so.
@@ -45,47 +44,67 @@ enum Tuned {
     Held,
 }
 
-/// A probe, and the C of each of its heads; 0 where there was too little to learn.
-struct Learned {
-    heads: Vec<Option<Head>>,
-    chosen: Vec<Option<f64>>,
+/// A head and how its C was chosen, or why nothing was learned.
+type Learned = std::result::Result<(Head, Option<Choice>), String>;
+
+/// What a probe says of pictures.
+pub struct Probed {
+    /// Scores (N, C); what nothing was learned of has the same score everywhere.
+    pub scores: Vec<f64>,
+    /// Of what nothing was learned.
+    pub unlearned: Unlearned,
+    /// What was chosen.
+    pub settings: BTreeMap<String, String>,
 }
 
 impl Lesson<'_> {
-    /// Scores (N, C) of the pictures at `places`, and what was chosen.
+    /// What a probe says of the pictures at `places`.
     ///
     /// # Errors
     /// As of [`Recipe::fit`].
-    pub fn scores(&self, places: &[usize]) -> Result<(Vec<f64>, BTreeMap<String, String>)> {
+    pub fn scores(&self, places: &[usize]) -> Result<Probed> {
         let (learn, tuned) = match self.config.folds {
             0 => (self.train.to_vec(), Tuned::Held),
             folds => ([self.train, self.val].concat(), Tuned::Folds(folds)),
         };
         let learned = self.learn(&learn, tuned)?;
-        let scores = self.predict(&learned, places)?;
-        let chosen = learned.chosen.iter().map(|c| match c {
-            Some(c) => format!("{c:.3e}"),
-            None => format!("{DEFAULT_C} (too few pictures to choose by)"),
+        let mut settings = self.settings(&learned);
+        let chosen_by = match (tuned, &self.config.c[..]) {
+            (_, [_]) => "nothing: one is given".into(),
+            (Tuned::Folds(folds), _) => {
+                format!("AUROC in {folds} stratified folds that cut no group")
+            }
+            (Tuned::Held, _) => "AUROC on the validation side".into(),
+        };
+        settings.insert("chosen by".into(), chosen_by);
+        settings.insert("learned from".into(), format!("{} pictures", learn.len()));
+        Ok(Probed {
+            scores: self.predict(&learned, places)?,
+            unlearned: self.unlearned(&learned),
+            settings,
+        })
+    }
+
+    fn settings(&self, learned: &[Learned]) -> BTreeMap<String, String> {
+        let c = learned.iter().map(|one| match one {
+            Ok((head, Some(_))) => format!("{:.3e}", head.fit.c),
+            Ok((head, None)) if self.config.c.len() == 1 => format!("{:.3e}", head.fit.c),
+            Ok((head, None)) => format!("{:.3e} (too few pictures to choose by)", head.fit.c),
+            Err(why) => format!("none ({why})"),
         });
-        let gap = learned
-            .heads
-            .iter()
-            .flatten()
-            .map(|head| head.fit.gap)
-            .fold(0.0, f64::max);
+        let fits = fits(learned);
+        let mut gap = match fits.not_converged {
+            _ if fits.c.is_empty() => "none: nothing was learned".into(),
+            0 => format!("{:.1e}", fits.gap),
+            _ => format!("{:.1e}: NOT CONVERGED in {MAX_ITER} passes", fits.gap),
+        };
+        if fits.not_converged_in_choice > 0 {
+            let those = fits.not_converged_in_choice;
+            gap += &format!("; {those} fits that C was chosen by had not converged");
+        }
         let settings = [
-            ("C", chosen.collect::<Vec<_>>().join(", ")),
-            (
-                "chosen by",
-                match tuned {
-                    Tuned::Folds(folds) => {
-                        format!("AUROC in {folds} stratified folds that cut no group")
-                    }
-                    Tuned::Held => "AUROC on the validation side".into(),
-                },
-            ),
-            ("learned from", format!("{} pictures", learn.len())),
-            ("calibrated", self.calibrated(&learned)),
+            ("C", c.collect::<Vec<_>>().join(", ")),
+            ("calibrated", self.calibrated(learned)),
             ("penalty", format!("{:?}", self.config.penalty)),
             ("standardised", self.config.standardize.to_string()),
             (
@@ -93,31 +112,17 @@ impl Lesson<'_> {
                 self.config.normalize.to_string(),
             ),
             ("classes weigh the same", self.config.balanced.to_string()),
-            (
-                "relative duality gap",
-                match learned
-                    .heads
-                    .iter()
-                    .flatten()
-                    .all(|head| head.fit.converged)
-                {
-                    true => format!("{gap:.1e}"),
-                    false => format!("{gap:.1e}: NOT CONVERGED in {MAX_ITER} passes"),
-                },
-            ),
+            ("relative duality gap", gap),
         ];
-        Ok((
-            scores,
-            settings.map(|(key, value)| (key.to_owned(), value)).into(),
-        ))
+        settings.map(|(key, value)| (key.to_owned(), value)).into()
     }
 
-    fn calibrated(&self, learned: &Learned) -> String {
+    fn calibrated(&self, learned: &[Learned]) -> String {
         let Some(wanted) = self.config.calibrate else {
             return "no".into();
         };
-        let heads = learned.heads.iter().flatten();
-        let without = heads.filter(|head| head.calibration.is_none()).count();
+        let heads = learned.iter().flatten();
+        let without = heads.filter(|(head, _)| head.calibration.is_none()).count();
         let name = format!("{wanted:?}").to_lowercase();
         match without {
             0 => format!("{name}, by the scores of what C is chosen by"),
@@ -127,7 +132,20 @@ impl Lesson<'_> {
         }
     }
 
-    /// The first overall measure of probes that learn from more and more pictures, tuned on the validation side.
+    fn unlearned(&self, learned: &[Learned]) -> Unlearned {
+        let mut all = Unlearned::new();
+        for (number, one) in learned.iter().enumerate() {
+            let Err(why) = one else { continue };
+            let of = match &self.truth.of {
+                Answers::Classes(_) => 0..self.truth.classes.len(),
+                Answers::Findings(_) => number..number + 1,
+            };
+            all.extend(of.map(|class| (class, why.clone())));
+        }
+        all
+    }
+
+    /// The first overall measure of probes that learn from more and more pictures, each tuned on the whole validation side.
     ///
     /// # Errors
     /// As of [`Lesson::scores`].
@@ -139,52 +157,57 @@ impl Lesson<'_> {
         places: &[usize],
     ) -> Result<DataCurve> {
         let (known, labels) = self.strata(self.train);
-        let groups: Vec<usize> = known.iter().map(|place| self.groups[*place]).collect();
-        let mut points = Vec::new();
-        let mut sizes: Vec<usize> = config
-            .sizes
-            .iter()
-            .copied()
-            .filter(|size| *size <= known.len())
-            .collect();
-        sizes.sort_unstable();
-        sizes.dedup();
-        for size in sizes {
-            let repeat = |repeat: usize| -> Result<Option<(usize, f64)>> {
-                let seed = self.seed.wrapping_add(repeat as u64);
-                // Too small for its classes, or for its groups.
-                let Ok(subset) = subsets(&labels, Some(&groups), &[size], seed) else {
-                    return Ok(None);
-                };
-                let learn: Vec<usize> = subset[0].iter().map(|item| known[*item]).collect();
-                let learned = self.learn(&learn, Tuned::Held)?;
-                let value = sample.value(&self.predict(&learned, places)?)?;
-                Ok(value.map(|value| (learn.len(), value)))
-            };
-            let values = (0..config.repeats).into_par_iter().map(repeat);
-            let values: Vec<(usize, f64)> = values
-                .collect::<Result<Vec<_>>>()?
-                .into_iter()
-                .flatten()
-                .collect();
-            let count = values.len() as f64;
-            let areas = || values.iter().map(|(_, area)| *area);
-            points.push(DataPoint {
-                // Groups are whole: a subset may be smaller than asked for.
-                size: values.iter().map(|(size, _)| *size as f64).sum::<f64>() / count.max(1.0),
-                asked: size,
-                estimate: (!values.is_empty()).then(|| Estimate {
-                    value: areas().sum::<f64>() / count,
-                    low: areas().fold(f64::INFINITY, f64::min),
-                    high: areas().fold(f64::NEG_INFINITY, f64::max),
-                    without_value: config.repeats - values.len(),
-                }),
-                repeats: values.len(),
-            });
-        }
+        let sizes: BTreeSet<usize> = config.sizes.iter().copied().collect();
+        let sizes = sizes.into_iter().filter(|size| *size <= known.len());
+        let point = |size| self.point((&known, &labels), (size, config.repeats), sample, places);
         Ok(DataCurve {
             encoder: encoder.to_owned(),
-            points,
+            tuned_on: self.val.len(),
+            points: sizes.map(point).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Probes that learn from `size` of `known` with these `labels`.
+    fn point(
+        &self,
+        (known, labels): (&[usize], &[usize]),
+        (size, repeats): (usize, usize),
+        sample: &Sample,
+        places: &[usize],
+    ) -> Result<DataPoint> {
+        let groups: Vec<usize> = known.iter().map(|place| self.groups[*place]).collect();
+        let repeat = |repeat: usize| -> Result<Option<(usize, f64, Vec<Learned>)>> {
+            let seed = self.seed.wrapping_add(repeat as u64);
+            // Too small for its classes, or for its groups.
+            let Ok(subset) = subsets(labels, Some(&groups), &[size], seed) else {
+                return Ok(None);
+            };
+            let learn: Vec<usize> = subset[0].iter().map(|item| known[*item]).collect();
+            let learned = self.learn(&learn, Tuned::Held)?;
+            let value = sample.value(&self.predict(&learned, places)?)?;
+            Ok(value.map(|value| (learn.len(), value, learned)))
+        };
+        let drawn = (0..repeats).into_par_iter().map(repeat);
+        let drawn: Vec<_> = drawn.collect::<Result<_>>()?;
+        let (mut sizes, mut areas, mut learned) = (Vec::new(), Vec::new(), Vec::new());
+        for (size, area, heads) in drawn.into_iter().flatten() {
+            sizes.push(size as f64);
+            areas.push(area);
+            learned.extend(heads);
+        }
+        let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len().max(1) as f64;
+        Ok(DataPoint {
+            // Groups are whole: a subset may be smaller than asked for.
+            size: mean(&sizes),
+            asked: size,
+            auroc: (!areas.is_empty()).then(|| Spread {
+                mean: mean(&areas),
+                worst: areas.iter().copied().fold(f64::INFINITY, f64::min),
+                best: areas.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            }),
+            repeats: areas.len(),
+            without_value: repeats - areas.len(),
+            fits: fits(&learned),
         })
     }
 
@@ -203,17 +226,15 @@ impl Lesson<'_> {
     }
 
     /// One head for classes, one a finding.
-    fn learn(&self, learn: &[usize], tuned: Tuned) -> Result<Learned> {
+    fn learn(&self, learn: &[usize], tuned: Tuned) -> Result<Vec<Learned>> {
         let number = match &self.truth.of {
             Answers::Classes(_) => 1,
             Answers::Findings(_) => self.truth.classes.len(),
         };
-        let heads: Vec<_> = (0..number)
-            .into_par_iter()
+        let heads = (0..number).into_par_iter();
+        heads
             .map(|head| self.head(head, learn, tuned))
-            .collect::<Result<_>>()?;
-        let (heads, chosen) = heads.into_iter().unzip();
-        Ok(Learned { heads, chosen })
+            .collect::<Result<_>>()
     }
 
     /// A place's label for a head.
@@ -224,12 +245,7 @@ impl Lesson<'_> {
         }
     }
 
-    fn head(
-        &self,
-        number: usize,
-        learn: &[usize],
-        tuned: Tuned,
-    ) -> Result<(Option<Head>, Option<f64>)> {
+    fn head(&self, number: usize, learn: &[usize], tuned: Tuned) -> Result<Learned> {
         let (name, classes) = match &self.truth.of {
             Answers::Classes(_) => ("classes".to_owned(), self.truth.classes.clone()),
             Answers::Findings(_) => (
@@ -245,9 +261,11 @@ impl Lesson<'_> {
         };
         let (mut places, mut labels) = known(learn);
         let own = places.len();
-        let has_all = |labels: &[usize]| (0..classes.len()).all(|class| labels.contains(&class));
-        if !has_all(&labels) {
-            return Ok((None, None));
+        if let Some(missing) = (0..classes.len()).find(|class| !labels.contains(class)) {
+            let class = &classes[missing];
+            return Ok(Err(format!(
+                "nothing was learned: no picture of the class {class} to learn from"
+            )));
         }
         let mut splits = Vec::new();
         match tuned {
@@ -274,29 +292,15 @@ impl Lesson<'_> {
         let task = Task::new(classes.len(), labels)?.class_weight(&weight)?;
         let of = (&Features::of(&embeddings)?, &task);
         let items: Vec<usize> = (0..own).collect();
-        let (head, choice) = self.recipe().head(&name, &classes, of, &items, &splits)?;
-        Ok((Some(head), choice.map(|choice| choice.c)))
-    }
-
-    fn recipe(&self) -> Recipe {
-        Recipe {
-            normalize: self.config.normalize,
-            standardize: self.config.standardize,
-            cs: self.config.c.clone(),
-            settings: Settings {
-                penalty: self.config.penalty,
-                seed: self.seed,
-                max_iter: MAX_ITER,
-                accept_unconverged: true,
-                ..Settings::default()
-            },
-            calibrate: self.config.calibrate,
-            ..Recipe::default()
-        }
+        let (head, choice) = self
+            .config
+            .recipe(self.seed)
+            .head(&name, &classes, of, &items, &splits)?;
+        Ok(Ok((head, choice)))
     }
 
     /// Scores (N, C); what nothing was learned of has the same score everywhere.
-    fn predict(&self, learned: &Learned, places: &[usize]) -> Result<Vec<f64>> {
+    fn predict(&self, learned: &[Learned], places: &[usize]) -> Result<Vec<f64>> {
         let embeddings = self.rows.select(places)?;
         let classes = self.truth.classes.len();
         let share = match &self.truth.of {
@@ -304,8 +308,8 @@ impl Lesson<'_> {
             Answers::Findings(_) => 0.5,
         };
         let mut scores = vec![share; places.len() * classes];
-        for (number, head) in learned.heads.iter().enumerate() {
-            let Some(head) = head else { continue };
+        for (number, one) in learned.iter().enumerate() {
+            let Ok((head, _)) = one else { continue };
             let probe = Probe {
                 dim: self.rows.dim,
                 normalize: self.config.normalize,
@@ -330,4 +334,39 @@ impl Lesson<'_> {
         }
         Ok(scores)
     }
+}
+
+impl ProbeConfig {
+    /// How a head is made.
+    pub(super) fn recipe(&self, seed: u64) -> Recipe {
+        Recipe {
+            normalize: self.normalize,
+            standardize: self.standardize,
+            cs: self.c.clone(),
+            settings: Settings {
+                penalty: self.penalty,
+                seed,
+                max_iter: MAX_ITER,
+                accept_unconverged: true,
+                ..Settings::default()
+            },
+            calibrate: self.calibrate,
+            ..Recipe::default()
+        }
+    }
+}
+
+/// How the fits of heads went.
+fn fits(learned: &[Learned]) -> Fits {
+    let mut fits = Fits::default();
+    for (head, choice) in learned.iter().flatten() {
+        fits.c.push(head.fit.c);
+        fits.gap = fits.gap.max(head.fit.gap);
+        fits.not_converged += usize::from(!head.fit.converged);
+        match choice {
+            Some(choice) => fits.not_converged_in_choice += choice.not_converged,
+            None => fits.not_chosen += 1,
+        }
+    }
+    fits
 }

@@ -1,13 +1,13 @@
 //! One yes-or-no question: its scores beside the answers, its measures and its curves.
 
-use std::collections::HashSet;
-
-use super::measure::{Sample, measure};
-use super::report::{Band, Bin, Question};
+use super::doubt::Doubt;
+use super::measure::{Sample, Unlearned};
+use super::report::{Band, Bin, Measure, Question};
 use super::truth::Asked;
 use crate::Result;
 use crate::metrics::{
-    Bins, Ranking, RankingSamples, brier_score, expected_calibration_error, reliability_curve,
+    Bins, Ranking, RankingSamples, Samples, brier_score, expected_calibration_error,
+    reliability_curve,
 };
 
 /// Bins of the calibration error.
@@ -27,22 +27,32 @@ pub(super) struct Column {
     /// (N); `None` where the answer is unknown.
     pub answers: Vec<Option<bool>>,
     pub ranking: Ranking,
-    /// Why the scores say nothing.
-    pub why: Option<String>,
+    /// Why the scores say nothing, or not how sure it is.
+    pub doubt: Option<Doubt>,
 }
 
 impl Column {
-    /// Of `scores` (N, C).
-    pub fn new(asked: Asked, sample: &Sample, scores: &[f64]) -> Result<Self> {
+    /// Of `scores` (N, C), each from 0 to 1.
+    pub fn new(
+        asked: Asked,
+        sample: &Sample,
+        scores: &[f64],
+        unlearned: &Unlearned,
+    ) -> Result<Self> {
         let rows = scores.chunks_exact(sample.truth.classes.len());
         let together = |row: &[f64]| asked.classes.iter().map(|class| row[*class]).sum::<f64>();
         // Shares of classes are at most 1, but for rounding.
-        let scores: Vec<f64> = rows.map(|row| together(row).min(1.0)).collect();
+        let scores: Vec<f64> = rows.map(|row| together(row).clamp(0.0, 1.0)).collect();
         let answer = |place: &usize| sample.truth.answer(&asked, *place);
         let answers: Vec<Option<bool>> = sample.places.iter().map(answer).collect();
+        let unlearned = asked.classes.iter().find_map(|class| unlearned.get(class));
+        let doubt = match unlearned {
+            Some(why) => Some(Doubt::NoValue(why.clone())),
+            None => Doubt::of_question(&scores, &answers, sample.groups),
+        };
         Ok(Self {
             ranking: Ranking::labelled(&scores, &answers)?,
-            why: why(&scores, &answers, sample.groups),
+            doubt,
             asked,
             scores,
             answers,
@@ -57,6 +67,28 @@ impl Column {
         known.unzip()
     }
 
+    fn measure(&self, name: &str, samples: &Samples) -> Result<Measure> {
+        Measure::new(name, samples, self.doubt.as_ref())
+    }
+
+    /// Sensitivity and specificity where what scores at least `threshold` is called positive.
+    pub fn at_threshold(&self, sample: &Sample, threshold: f64) -> Result<[Measure; 2]> {
+        let samples = sample.bootstrap.measures(|items| {
+            let (scores, positive) = self.pick(items);
+            let right = |wanted: bool| {
+                let those = scores.iter().zip(&positive).filter(|(_, p)| **p == wanted);
+                let all = those.clone().count();
+                let right = those.filter(|(score, _)| (**score >= threshold) == wanted);
+                (all > 0).then(|| right.count() as f64 / all as f64)
+            };
+            Ok(vec![right(true), right(false)])
+        })?;
+        Ok([
+            self.measure("sensitivity at the threshold", &samples[0])?,
+            self.measure("specificity at the threshold", &samples[1])?,
+        ])
+    }
+
     /// Everything that is told of it.
     pub fn question(&self, sample: &Sample, samples: &RankingSamples) -> Result<Question> {
         let mut question = Question {
@@ -64,12 +96,8 @@ impl Column {
             positives: self.ranking.positives(),
             negatives: self.ranking.negatives(),
             measures: vec![
-                measure("AUROC", &samples.roc_auc, self.why.clone())?,
-                measure(
-                    "average precision",
-                    &samples.average_precision,
-                    self.why.clone(),
-                )?,
+                self.measure("AUROC", &samples.roc_auc)?,
+                self.measure("average precision", &samples.average_precision)?,
             ],
             roc: Band::default(),
             precision_recall: Band::default(),
@@ -83,7 +111,7 @@ impl Column {
         ];
         let others = sample.bootstrap.measures(|items| {
             let (scores, positive) = self.pick(items);
-            let ranking = Ranking::new(&scores, &positive)?;
+            let ranking = self.ranking.drawn(items);
             let sensitivity = ranking.sensitivity_at_specificity(OPERATING)?;
             let specificity = ranking.specificity_at_sensitivity(OPERATING)?;
             Ok(vec![
@@ -94,11 +122,9 @@ impl Column {
             ])
         })?;
         for (name, samples) in names.into_iter().zip(&others) {
-            question
-                .measures
-                .push(measure(name, samples, self.why.clone())?);
+            question.measures.push(self.measure(name, samples)?);
         }
-        if self.why.is_none() {
+        if self.doubt.is_none() {
             (question.roc, question.precision_recall) = self.curves(sample)?;
             let all: Vec<usize> = (0..self.scores.len()).collect();
             let (scores, positive) = self.pick(&all);
@@ -116,8 +142,7 @@ impl Column {
     /// Both curves at even steps, and where they lie in 95 of 100 samples.
     fn curves(&self, sample: &Sample) -> Result<(Band, Band)> {
         let at = |items: &[usize]| {
-            let (scores, positive) = self.pick(items);
-            let ranking = Ranking::new(&scores, &positive)?;
+            let ranking = self.ranking.drawn(items);
             Ok(roc_at(&ranking).zip(precision_at(&ranking)))
         };
         let all: Vec<usize> = (0..self.scores.len()).collect();
@@ -128,34 +153,6 @@ impl Column {
         let (rocs, precisions): (Vec<_>, Vec<_>) = drawn.into_iter().flatten().unzip();
         Ok((band(roc, &rocs), band(precision, &precisions)))
     }
-}
-
-/// Why scores say nothing: an answer is missing, or comes from one group alone, or all scores are the same.
-fn why(scores: &[f64], answers: &[Option<bool>], groups: &[usize]) -> Option<String> {
-    let groups_of = |wanted: bool| {
-        let known = answers.iter().zip(groups);
-        let those = known.filter(|(answer, _)| **answer == Some(wanted));
-        those.map(|(_, group)| group).collect::<HashSet<_>>().len()
-    };
-    let why = match (groups_of(true), groups_of(false)) {
-        (0, 0) => "no picture is labelled",
-        (0, _) => "no picture is positive",
-        (_, 0) => "every picture is positive",
-        (1, _) => "the positive pictures are of one patient, lesion or slide: there is no interval",
-        (_, 1) => "the negative pictures are of one patient, lesion or slide: there is no interval",
-        _ => {
-            let mut known = scores
-                .iter()
-                .zip(answers)
-                .filter(|(_, answer)| answer.is_some());
-            let first = known.next().map(|(score, _)| *score);
-            match known.all(|(score, _)| Some(*score) == first) {
-                true => "all scores are the same",
-                false => return None,
-            }
-        }
-    };
-    Some(why.to_owned())
 }
 
 /// Sensitivity at even steps of 1 - specificity, on straight lines between the curve's points.

@@ -7,11 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::embedding::Provenance;
 use crate::metrics::Estimate;
 
+/// What stands on everything that is shown of an evaluation.
+pub const NOTICE: &str = "Research software: not for clinical use";
+
 /// All that an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Its title.
     pub name: String,
+    /// [`NOTICE`].
+    pub notice: String,
     /// Version of this software.
     pub medsiglip: String,
     /// SHA-256 of the configuration.
@@ -43,8 +48,8 @@ pub struct SourceFacts {
     pub images: [usize; 3],
     /// Patients, lesions or slides on these sides; absent where the data names none.
     pub groups: Option<[usize; 3]>,
-    /// Pictures that were left out, because they cannot be read.
-    pub skipped: u64,
+    /// Pictures that were left out, by reason.
+    pub left_out: BTreeMap<String, u64>,
 }
 
 /// An encoder.
@@ -147,7 +152,10 @@ pub struct Measure {
     pub name: String,
     /// It, with its 95 % interval.
     pub estimate: Option<Estimate>,
-    /// Why there is none.
+    /// It alone, where the pictures do not say how sure it is.
+    #[serde(default)]
+    pub alone: Option<f64>,
+    /// Why there is no value, or no interval.
     pub missing: Option<String>,
 }
 
@@ -219,18 +227,20 @@ pub struct Comparison {
     /// The other.
     pub b: String,
     /// AUROC of `a` less that of `b`, with the interval of the paired bootstrap.
-    pub difference: Option<Estimate>,
+    pub difference: Measure,
     /// That there is no difference, by DeLong's test; for questions.
     pub p: Option<f64>,
     /// The same after Holm's correction over all tests of the task's method.
     pub p_holm: Option<f64>,
 }
 
-/// A probe that learned from more and more pictures.
+/// Probes that learned from more and more pictures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataCurve {
     /// The encoder.
     pub encoder: String,
+    /// Pictures of the validation side, all of which every probe is tuned on, however few it learned from.
+    pub tuned_on: usize,
     /// By size.
     pub points: Vec<DataPoint>,
 }
@@ -242,10 +252,40 @@ pub struct DataPoint {
     pub size: f64,
     /// Pictures that were asked for.
     pub asked: usize,
-    /// Mean of the first overall measure; the band is that of the repeats: its least and its greatest.
-    pub estimate: Option<Estimate>,
+    /// The first overall measure of the repeats.
+    pub auroc: Option<Spread>,
     /// Probes.
     pub repeats: usize,
+    /// Repeats without a value: too few pictures for the classes or groups.
+    pub without_value: usize,
+    /// How the probes were fitted.
+    pub fits: Fits,
+}
+
+/// Of repeats: no interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Their mean.
+    pub mean: f64,
+    /// The least.
+    pub worst: f64,
+    /// The greatest.
+    pub best: f64,
+}
+
+/// How heads of probes were fitted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fits {
+    /// C of each.
+    pub c: Vec<f64>,
+    /// Those with too few pictures to choose C by, or with one C to choose from.
+    pub not_chosen: usize,
+    /// The greatest relative duality gap.
+    pub gap: f64,
+    /// Those that had not come to the wanted gap.
+    pub not_converged: usize,
+    /// Fits for the choice of C that had not.
+    pub not_converged_in_choice: usize,
 }
 
 /// Embeddings in a plane.

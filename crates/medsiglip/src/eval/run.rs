@@ -1,7 +1,8 @@
 //! An evaluation from its configuration to the [`Report`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -9,9 +10,9 @@ use super::config::EvalConfig;
 use super::encoded::{Asked, Encoded};
 use super::measuring::Measuring;
 use super::prepared::Prepared;
-use super::report::{Method, Report, SourceFacts, TaskReport};
+use super::report::{Method, NOTICE, Report, SourceFacts, TaskReport};
 use crate::Result;
-use crate::dataset::{Divided, Side, Source};
+use crate::dataset::{Divided, Side, Skipped, Source};
 use crate::image::DecodeOptions;
 use crate::model::Device;
 
@@ -46,19 +47,19 @@ pub struct EvalOptions<'a> {
     pub stop: fn() -> bool,
 }
 
-/// A score of one picture.
+/// A score of one picture. Texts are shared: there are as many scores as pictures, classes, encoders and methods together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
     /// The task.
-    pub task: String,
+    pub task: Arc<str>,
     /// The encoder.
-    pub encoder: String,
+    pub encoder: Arc<str>,
     /// The method.
     pub method: Method,
     /// The picture's id in its source.
-    pub id: String,
+    pub id: Arc<str>,
     /// The class or finding.
-    pub class: String,
+    pub class: Arc<str>,
     /// The score, from 0 to 1.
     pub score: f64,
     /// Whether it is so; `None` where it is unknown.
@@ -85,12 +86,13 @@ pub fn evaluate(
         options.base,
         &DecodeOptions::default(),
     )?;
-    for warning in &divided.warnings {
-        tell(&Event::Warning(warning.clone()))?;
-    }
+    let mut warn = |warning| tell(&Event::Warning(warning));
+    divided.warnings.iter().cloned().try_for_each(&mut warn)?;
     let tasks = config.tasks.iter();
     let tasks = tasks.map(|task| Prepared::new(task, &divided, options.base));
     let tasks: Vec<Prepared> = tasks.collect::<Result<_>>()?;
+    let mut left_out = tasks.iter().filter_map(|task| task.left_out(&divided));
+    left_out.try_for_each(warn)?;
     let asked = Asked {
         divided: &divided,
         tasks: &tasks,
@@ -114,6 +116,7 @@ pub fn evaluate(
     let facts = encoders.iter().map(|encoder| encoder.facts.clone());
     let report = Report {
         name: config.name.clone(),
+        notice: NOTICE.into(),
         medsiglip: env!("CARGO_PKG_VERSION").into(),
         config: sha256(&serde_json::to_vec(config).expect("plain fields")),
         data: divided.fingerprint.clone(),
@@ -121,7 +124,7 @@ pub fn evaluate(
         replicates: config.replicates,
         sources: source_facts(config, &divided),
         encoders: facts.collect(),
-        caveats: caveats(config, &divided, &encoders, &reports),
+        caveats: caveats(config, &asked, &encoders, &reports),
         tasks: reports,
     };
     Ok((report, predictions))
@@ -138,10 +141,19 @@ fn source_facts(config: &EvalConfig, divided: &Divided) -> Vec<SourceFacts> {
             license: license.unwrap_or_else(|| "not stated".into()),
             images: Side::ALL.map(|side| divided.on_side(number, side).len()),
             groups: groups_on_sides(divided, number),
-            skipped: source.skipped.total() + skipped[number].total(),
+            left_out: left_out(&source.skipped, &skipped[number]),
         }
     };
     sources.map(facts).collect()
+}
+
+/// By reason, how many.
+fn left_out(first: &Skipped, later: &Skipped) -> BTreeMap<String, u64> {
+    let mut all = first.reasons.clone();
+    for (reason, count) in &later.reasons {
+        *all.entry(reason.clone()).or_default() += count;
+    }
+    all
 }
 
 fn groups_on_sides(divided: &Divided, source: usize) -> Option<[usize; 3]> {
@@ -161,22 +173,26 @@ fn groups_on_sides(divided: &Divided, source: usize) -> Option<[usize; 3]> {
 /// What a reader must know, from the configuration and from what was found.
 fn caveats(
     config: &EvalConfig,
-    divided: &Divided,
+    asked: &Asked,
     encoders: &[Encoded],
     tasks: &[TaskReport],
 ) -> Vec<String> {
+    let divided = asked.divided;
     let mut lines = config.caveats.clone();
     for encoder in &config.encoders {
-        let probed = |source: &&String| {
-            config
-                .tasks
-                .iter()
-                .any(|t| t.source == **source && t.probe.is_some())
-        };
-        for source in encoder.trained_on.iter().filter(probed) {
+        for source in &encoder.trained_on {
+            let own = config.tasks.iter().filter(|task| task.source == *source);
+            let own: Vec<_> = own.collect();
+            let flattered = match own.iter().any(|task| task.probe.is_some()) {
+                _ if own.is_empty() => continue,
+                true => "A probe on it is flattered.",
+                false => {
+                    "Its scores there are no test on unseen data, unless the sides are the same."
+                }
+            };
             lines.push(format!(
                 "{} has learned from the training side of {source} before, as the configuration says; whether that split is this one was \
-                 not compared. A probe on it is flattered.",
+                 not compared. {flattered}",
                 encoder.name
             ));
         }
@@ -189,6 +205,8 @@ fn caveats(
             ));
         }
     }
+    let prepared = asked.tasks.iter();
+    lines.extend(prepared.filter_map(|task| task.left_out(divided)));
     for task in tasks.iter().filter(|task| task.images < FEW) {
         lines.push(format!(
             "{} is measured on {} pictures: look at the intervals, not at the numbers.",
@@ -201,6 +219,8 @@ fn caveats(
             .flat_map(|encoder| encoder.notes.iter().cloned()),
     );
     lines.extend(divided.summary.iter().cloned());
+    let unread = divided.sources().iter().zip(divided.pictures.skipped());
+    lines.extend(unread.filter_map(|(source, unread)| unread.summary(&source.config.name)));
     lines
 }
 

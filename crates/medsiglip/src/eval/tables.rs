@@ -1,6 +1,8 @@
 //! Tables of a [`Report`]: for people (Markdown and the page), and all numbers in long form (CSV).
 
-use super::report::{Comparison, Measure, Method, MethodReport, Published, Report, TaskReport};
+use super::report::{
+    Comparison, DataPoint, Measure, Method, MethodReport, Published, Report, TaskReport,
+};
 use crate::metrics::Estimate;
 use crate::{Error, Result};
 
@@ -14,6 +16,9 @@ pub struct Table {
     /// Its cells, as many in each row as there are columns; the first is what the row is about.
     pub rows: Vec<Vec<String>>,
 }
+
+/// How numbers are to be read.
+pub const READING: &str = "The bootstrap draws calibration errors (ECE) upwards, the more the fewer pictures there are: their intervals lie too high.";
 
 /// What stands where there is no number.
 const NONE: &str = "–";
@@ -221,7 +226,9 @@ fn comparisons(all: &[Comparison]) -> Table {
             one.question.clone(),
             one.method.title().into(),
             format!("{} less {}", one.a, one.b),
-            one.difference.map_or(NONE.into(), |e| signed(&e)),
+            one.difference
+                .estimate
+                .map_or_else(|| cell(Some(&one.difference)), |e| signed(&e)),
             number(one.p),
             number(one.p_holm),
         ]);
@@ -232,8 +239,9 @@ fn comparisons(all: &[Comparison]) -> Table {
 fn data_curves(task: &TaskReport) -> Table {
     let mut table = Table::new(
         format!(
-            "{}: AUROC of a linear probe by the pictures that it learned from, worst and best of the repeats",
-            task.name
+            "{}: AUROC of a linear probe by the pictures that it learned from, mean (worst to best of the repeats), each tuned on all {} pictures of the validation side",
+            task.name,
+            task.data_curves.first().map_or(0, |curve| curve.tuned_on)
         ),
         &["pictures"],
     );
@@ -245,16 +253,38 @@ fn data_curves(task: &TaskReport) -> Table {
     };
     for (number, point) in first.points.iter().enumerate() {
         let mut row = vec![format!("{:.0}", point.size)];
-        row.extend(task.data_curves.iter().map(|curve| {
-            let estimate = curve.points.get(number).and_then(|point| point.estimate);
-            estimate.map_or(NONE.into(), |e| plain(&e))
-        }));
+        row.extend(
+            task.data_curves
+                .iter()
+                .map(|curve| curve.points.get(number).map_or(NONE.into(), point_cell)),
+        );
         table.rows.push(row);
     }
     table
 }
 
-/// A measure in a cell: a number with its interval, or why there is none.
+fn point_cell(point: &DataPoint) -> String {
+    let Some(of) = point.auroc else {
+        return NONE.into();
+    };
+    let mut cell = format!("{:.3} ({:.3} to {:.3})", of.mean, of.worst, of.best);
+    for (count, what) in [
+        (point.without_value, "repeats had no value"),
+        (point.fits.not_chosen, "with C not chosen"),
+        (point.fits.not_converged, "NOT CONVERGED"),
+        (
+            point.fits.not_converged_in_choice,
+            "not converged in the choice of C",
+        ),
+    ] {
+        if count > 0 {
+            cell += &format!("; {count} {what}");
+        }
+    }
+    cell
+}
+
+/// A measure in a cell: a number with its interval, or why there is none, or no interval.
 pub fn cell(measure: Option<&Measure>) -> String {
     match measure {
         None => NONE.into(),
@@ -262,8 +292,12 @@ pub fn cell(measure: Option<&Measure>) -> String {
             estimate: Some(estimate),
             ..
         }) => plain(estimate),
-        Some(Measure { missing, .. }) => {
-            format!("{NONE} ({})", missing.as_deref().unwrap_or("no value"))
+        Some(Measure { alone, missing, .. }) => {
+            let why = missing.as_deref().unwrap_or("no value");
+            match alone {
+                Some(value) => format!("{value:.3} (no interval: {why})"),
+                None => format!("{NONE} ({why})"),
+            }
         }
     }
 }
@@ -299,6 +333,7 @@ pub fn long(report: &Report) -> Result<Vec<u8>> {
         "high",
         "samples_without_value",
         "missing",
+        "notice",
     ];
     let failed = |e: csv::Error| Error::BadArgument(format!("table: {e}"));
     writer.write_record(header).map_err(failed)?;
@@ -309,6 +344,7 @@ pub fn long(report: &Report) -> Result<Vec<u8>> {
                 let row = row.iter().map(String::as_str);
                 let method = std::iter::once(result.method.title());
                 let record = of.into_iter().chain(method).chain(row);
+                let record = record.chain([report.notice.as_str()]);
                 writer.write_record(record).map_err(failed)?;
             }
         }
@@ -325,6 +361,7 @@ fn long_rows(result: &MethodReport) -> Vec<[String; 9]> {
             name,
             estimate,
             missing,
+            ..
         } = measure;
         let count = |of: fn((usize, usize)) -> usize| counts.map(|c| of(c).to_string());
         let number = |of: fn(&Estimate) -> String| estimate.as_ref().map(of);
@@ -333,7 +370,7 @@ fn long_rows(result: &MethodReport) -> Vec<[String; 9]> {
             count(|c| c.0),
             count(|c| c.1),
             Some(name.clone()),
-            number(|e| e.value.to_string()),
+            measure.value().map(|value| value.to_string()),
             number(|e| e.low.to_string()),
             number(|e| e.high.to_string()),
             number(|e| e.without_value.to_string()),

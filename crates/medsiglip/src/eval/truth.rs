@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::config::TaskConfig;
+use super::config::{MAX_CLASSES, TaskConfig};
 use super::report::Kind;
 use crate::Result;
 use crate::dataset::{Example, finding};
@@ -122,6 +122,12 @@ fn of_classes(task: &TaskConfig, column: &str, examples: &[Example]) -> Result<T
             "no example has a value in the column {column}: name it among the source's labels"
         )));
     }
+    if task.classes.is_empty() && values.len() > MAX_CLASSES {
+        return Err(task.bad(&format!(
+            "label: {column} has {} values, expected at most {MAX_CLASSES}: a column of classes, not of ids, ages or dates",
+            values.len()
+        )));
+    }
     let of_value: BTreeMap<&str, &str> = match task.classes.is_empty() {
         true => values.iter().map(|value| (*value, *value)).collect(),
         false => task
@@ -130,17 +136,7 @@ fn of_classes(task: &TaskConfig, column: &str, examples: &[Example]) -> Result<T
             .map(|(value, class)| (value.as_str(), class.as_str()))
             .collect(),
     };
-    let named: BTreeSet<&str> = of_value.values().copied().collect();
-    let classes: Vec<&str> = match task.ordered.is_empty() {
-        true => named.iter().copied().collect(),
-        false => task.ordered.iter().map(String::as_str).collect(),
-    };
-    if classes.iter().copied().collect::<BTreeSet<_>>() != named || classes.len() != named.len() {
-        return Err(task.bad("ordered: expected every class once"));
-    }
-    if classes.len() < 2 {
-        return Err(task.bad("expected at least two classes"));
-    }
+    let classes = class_names(task, &of_value)?;
     let number = |class: &str| classes.iter().position(|known| *known == class);
     let positive = task.positive.iter().map(|class| {
         number(class).ok_or_else(|| task.bad("positive: expected names of its classes"))
@@ -169,6 +165,25 @@ fn of_classes(task: &TaskConfig, column: &str, examples: &[Example]) -> Result<T
         of: Answers::Classes(of),
         ordered: !task.ordered.is_empty(),
     })
+}
+
+/// The classes in their order.
+fn class_names<'a>(
+    task: &'a TaskConfig,
+    of_value: &BTreeMap<&'a str, &'a str>,
+) -> Result<Vec<&'a str>> {
+    let named: BTreeSet<&str> = of_value.values().copied().collect();
+    let classes: Vec<&str> = match task.ordered.is_empty() {
+        true => named.iter().copied().collect(),
+        false => task.ordered.iter().map(String::as_str).collect(),
+    };
+    if classes.iter().copied().collect::<BTreeSet<_>>() != named || classes.len() != named.len() {
+        return Err(task.bad("ordered: expected every class once"));
+    }
+    if classes.len() < 2 {
+        return Err(task.bad("expected at least two classes"));
+    }
+    Ok(classes)
 }
 
 /// Findings from a column that lists those that are there.

@@ -1,14 +1,16 @@
 //! A [`Report`] as a folder: numbers, tables, figures, the page.
 
 use std::fs;
+use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::Compression;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType};
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
+use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::parser::parse_message_type;
+use serde::Deserialize;
 
 use super::figures::{Figure, figures};
 use super::page::page;
@@ -20,6 +22,10 @@ use crate::{Error, Result};
 
 /// The file that says that a folder is an evaluation's.
 const RESULTS: &str = "results.json";
+/// Bytes of it that are looked at.
+const MAX_RESULTS: u64 = 1 << 30;
+/// Scores that are written together.
+const ROW_GROUP: usize = 1 << 16;
 /// Folders that are written anew.
 const FOLDERS: [&str; 2] = ["tables", "figures"];
 
@@ -33,6 +39,15 @@ const SCHEMA: &str = "message predictions {
     optional boolean truth;
 }";
 
+/// What tells an evaluation's results, of any version, from other files; the rest is passed over.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "it is there or it is not")]
+struct Ours {
+    medsiglip: String,
+    config: String,
+    replicates: usize,
+}
+
 /// Whether [`write()`] may use a folder: one that is new, or has an earlier evaluation, or nothing of these names.
 ///
 /// # Errors
@@ -40,8 +55,9 @@ const SCHEMA: &str = "message predictions {
 pub fn check(folder: &Path) -> Result<()> {
     let others = FOLDERS.iter().any(|name| folder.join(name).exists());
     let ours = || {
-        let bytes = fs::read(folder.join(RESULTS)).ok()?;
-        serde_json::from_slice::<Report>(&bytes).ok()
+        let file = fs::File::open(folder.join(RESULTS)).ok()?;
+        let bytes = BufReader::new(file.take(MAX_RESULTS));
+        serde_json::from_reader::<_, Ours>(bytes).ok()
     };
     if others && ours().is_none() {
         return Err(Error::BadArgument(format!(
@@ -94,8 +110,10 @@ pub fn write(report: &Report, predictions: &[Prediction], folder: &Path) -> Resu
 
 fn markdown(report: &Report, figures: &[Figure]) -> String {
     let mut text = format!(
-        "# {}\n\n**Not for clinical use.**\n\n{}",
+        "# {}\n\n**{}.** {}\n\n{}",
         report.name,
+        report.notice,
+        tables::READING,
         tables::summary(report).markdown()
     );
     for figure in figures.iter().filter(|figure| figure.task.is_none()) {
@@ -123,7 +141,24 @@ fn parquet(predictions: &[Prediction]) -> Result<Vec<u8>> {
         .build();
     let mut writer =
         SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).map_err(failed)?;
-    let mut group = writer.next_row_group().map_err(failed)?;
+    for predictions in predictions.chunks(ROW_GROUP) {
+        let mut group = writer.next_row_group().map_err(failed)?;
+        let mut number = 0;
+        while let Some(mut column) = group.next_column().map_err(failed)? {
+            write_column(&mut column, number, predictions).map_err(failed)?;
+            column.close().map_err(failed)?;
+            number += 1;
+        }
+        group.close().map_err(failed)?;
+    }
+    writer.into_inner().map_err(failed)
+}
+
+fn write_column(
+    column: &mut SerializedColumnWriter,
+    number: usize,
+    predictions: &[Prediction],
+) -> parquet::errors::Result<usize> {
     let texts: [fn(&Prediction) -> &str; 5] = [
         |p| &p.task,
         |p| &p.encoder,
@@ -131,41 +166,24 @@ fn parquet(predictions: &[Prediction]) -> Result<Vec<u8>> {
         |p| &p.id,
         |p| &p.class,
     ];
-    let mut number = 0;
-    while let Some(mut column) = group.next_column().map_err(failed)? {
-        match number {
-            0..5 => {
-                let values: Vec<ByteArray> = predictions
-                    .iter()
-                    .map(|p| texts[number](p).into())
-                    .collect();
-                column
-                    .typed::<ByteArrayType>()
-                    .write_batch(&values, None, None)
-                    .map_err(failed)?;
-            }
-            5 => {
-                let values: Vec<f64> = predictions.iter().map(|p| p.score).collect();
-                column
-                    .typed::<DoubleType>()
-                    .write_batch(&values, None, None)
-                    .map_err(failed)?;
-            }
-            _ => {
-                let values: Vec<bool> = predictions.iter().filter_map(|p| p.truth).collect();
-                let levels: Vec<i16> = predictions
-                    .iter()
-                    .map(|p| i16::from(p.truth.is_some()))
-                    .collect();
-                column
-                    .typed::<BoolType>()
-                    .write_batch(&values, Some(&levels), None)
-                    .map_err(failed)?;
-            }
+    match number {
+        0..5 => {
+            let values = predictions.iter().map(|p| texts[number](p).into());
+            let values: Vec<ByteArray> = values.collect();
+            let column = column.typed::<ByteArrayType>();
+            column.write_batch(&values, None, None)
         }
-        column.close().map_err(failed)?;
-        number += 1;
+        5 => {
+            let values: Vec<f64> = predictions.iter().map(|p| p.score).collect();
+            let column = column.typed::<DoubleType>();
+            column.write_batch(&values, None, None)
+        }
+        _ => {
+            let values: Vec<bool> = predictions.iter().filter_map(|p| p.truth).collect();
+            let levels = predictions.iter().map(|p| i16::from(p.truth.is_some()));
+            let levels: Vec<i16> = levels.collect();
+            let column = column.typed::<BoolType>();
+            column.write_batch(&values, Some(&levels), None)
+        }
     }
-    group.close().map_err(failed)?;
-    writer.into_inner().map_err(failed)
 }

@@ -108,6 +108,35 @@ impl Ranking {
         })
     }
 
+    /// Of `items`, numbers of items in which one may stand several times, as in a bootstrap sample: equal to a ranking of their scores
+    /// and labels, but nothing is sorted again. Its items have no number of their own.
+    ///
+    /// # Panics
+    /// Where there is no such item.
+    #[must_use]
+    pub fn drawn(&self, items: &[usize]) -> Self {
+        let mut times = vec![0_u32; self.count];
+        items.iter().for_each(|item| times[*item] += 1);
+        let mut drawn = Self {
+            count: 0,
+            items: Vec::with_capacity(items.len()),
+            scores: Vec::with_capacity(items.len()),
+            positive: Vec::with_capacity(items.len()),
+            positives: 0,
+        };
+        let known = self.items.iter().zip(&self.scores).zip(&self.positive);
+        for ((item, score), positive) in known {
+            let times = times[*item as usize] as usize;
+            let first = drawn.items.len() as u32;
+            drawn.items.extend(first..first + times as u32);
+            drawn.scores.extend(std::iter::repeat_n(*score, times));
+            drawn.positive.extend(std::iter::repeat_n(*positive, times));
+            drawn.positives += times * usize::from(*positive);
+        }
+        drawn.count = drawn.items.len();
+        drawn
+    }
+
     /// Items with a positive label.
     pub fn positives(&self) -> usize {
         self.positives

@@ -71,6 +71,9 @@ pub struct Choice {
     pub c: f64,
     /// Score of each value and split, (values of C, splits).
     pub scores: Vec<Vec<f64>>,
+    /// Fits among them that had not come to the wanted gap.
+    #[serde(default)]
+    pub not_converged: usize,
 }
 
 /// Tasks fitted on the same items.
@@ -128,12 +131,12 @@ impl Recipe {
         }
         let one = |split: &Split| self.scores(features, tasks, split);
         let bytes = features.items() * features.dim() * 12 * splits.len();
-        let by_split: Vec<Vec<Vec<f64>>> = match bytes > MOST_BYTES {
+        let by_split: Vec<Vec<Vec<(f64, bool)>>> = match bytes > MOST_BYTES {
             true => splits.iter().map(one).collect::<Result<_>>()?,
             false => splits.par_iter().map(one).collect::<Result<_>>()?,
         };
         let choice = |task: usize| {
-            let score = |c: usize| by_split.iter().map(|split| split[task][c]).collect();
+            let score = |c: usize| by_split.iter().map(|split| split[task][c].0).collect();
             let scores: Vec<Vec<f64>> = (0..self.cs.len()).map(score).collect();
             let mut order: Vec<usize> = (0..self.cs.len()).collect();
             order.sort_by(|a, b| self.cs[*a].total_cmp(&self.cs[*b]));
@@ -142,7 +145,12 @@ impl Recipe {
                 .into_iter()
                 .reduce(|best, c| if mean(c) > mean(best) { c } else { best });
             let c = best.map_or(f64::NAN, |best| self.cs[best]);
-            Choice { c, scores }
+            let fits = by_split.iter().flat_map(|split| &split[task]);
+            Choice {
+                c,
+                scores,
+                not_converged: fits.filter(|(_, converged)| !converged).count(),
+            }
         };
         Ok((0..tasks.len()).map(choice).collect())
     }
@@ -212,8 +220,9 @@ impl Recipe {
         Ok((outputs, labels))
     }
 
-    /// Whether C can be chosen, and what is asked of held-out items is for such a head.
-    fn check(&self, kind: Kind) -> Result<(), String> {
+    /// Whether C can be chosen, a probe can be fitted so, and what is asked of held-out items is for such a head.
+    pub(crate) fn check(&self, kind: Kind) -> Result<(), String> {
+        self.settings.check(&self.cs).map_err(|e| e.to_string())?;
         if self.cs.is_empty() || !self.cs.iter().all(|c| c.is_finite() && *c > 0.0) {
             return Err("expected values of C above zero".into());
         }
@@ -257,13 +266,21 @@ impl Recipe {
         }
     }
 
-    /// (tasks, values of C), higher is better.
-    fn scores(&self, features: &Features, tasks: &[Task], split: &Split) -> Result<Vec<Vec<f64>>> {
+    /// (tasks, values of C), higher is better, and whether each fit has converged.
+    fn scores(
+        &self,
+        features: &Features,
+        tasks: &[Task],
+        split: &Split,
+    ) -> Result<Vec<Vec<(f64, bool)>>> {
         let fitted = self.fit(features, tasks, &split.train, &self.cs)?;
         let x = self.scaled(features, &split.held, fitted.scaler.as_ref())?;
         let of_task = |(task, fits): (&Task, &Vec<Fit>)| {
             let task = task.select(&split.held)?;
-            let score = |fit: &Fit| self.score(&task, &x.times(&fit.coef), &fit.intercept);
+            let score = |fit: &Fit| {
+                let score = self.score(&task, &x.times(&fit.coef), &fit.intercept)?;
+                Ok((score, fit.converged))
+            };
             fits.iter().map(score).collect()
         };
         tasks.iter().zip(&fitted.fits).map(of_task).collect()

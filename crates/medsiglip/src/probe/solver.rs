@@ -50,7 +50,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    fn check(&self, cs: &[f64]) -> Result<()> {
+    pub(super) fn check(&self, cs: &[f64]) -> Result<()> {
         let bad = |what: &str| Err(Error::BadArgument(format!("probe: expected {what}")));
         if cs.is_empty() || cs.iter().any(|c| !(c.is_finite() && *c > 0.0)) {
             return bad("values of C above zero");

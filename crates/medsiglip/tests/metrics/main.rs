@@ -375,3 +375,34 @@ fn holm_is_that_of_statsmodels() {
         all_same("holm", &adjusted, &case[1]);
     }
 }
+
+#[test]
+fn a_ranking_of_drawn_items_is_that_of_their_scores() {
+    // Ties, and labels that are not known.
+    let scores: Vec<f64> = (0..60).map(|i| f64::from(i * 7 % 20) / 20.0).collect();
+    let label = |i: usize| (!i.is_multiple_of(5)).then_some(i.is_multiple_of(3));
+    let labels: Vec<Option<bool>> = (0..60).map(label).collect();
+    let ranking = Ranking::labelled(&scores, &labels).unwrap();
+    let how = Resampling {
+        replicates: 50,
+        ..Resampling::default()
+    };
+    let drawn = Bootstrap::new(60, &how).unwrap();
+    let compared = drawn.each(|items| {
+        let known = items.iter().filter_map(|i| Some((scores[*i], labels[*i]?)));
+        let (scores, positive): (Vec<f64>, Vec<bool>) = known.unzip();
+        let (sorted, drawn) = (Ranking::new(&scores, &positive)?, ranking.drawn(items));
+        assert_eq!(drawn.positives(), sorted.positives());
+        assert_eq!(drawn.negatives(), sorted.negatives());
+        assert_eq!(drawn.roc_auc(), sorted.roc_auc());
+        assert_eq!(drawn.roc_curve(), sorted.roc_curve());
+        assert_eq!(
+            drawn.precision_recall_curve(),
+            sorted.precision_recall_curve()
+        );
+        let at = |of: &Ranking| of.sensitivity_at_specificity(0.9);
+        assert_eq!(at(&drawn)?, at(&sorted)?);
+        Ok(())
+    });
+    assert_eq!(compared.unwrap().len(), 50);
+}

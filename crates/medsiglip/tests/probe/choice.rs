@@ -1,7 +1,7 @@
 //! The choice of C, folds and subsets.
 
 use medsiglip::probe::{
-    Features, Fit, Recipe, Scaler, Score, Settings, Split, Task, folds, subsets,
+    Features, Fit, Penalty, Recipe, Scaler, Score, Settings, Split, Task, folds, subsets,
 };
 
 use crate::{fit, noisy};
@@ -75,6 +75,31 @@ fn folds_and_subsets_keep_classes_even_and_groups_whole() {
             "BAD_ARGUMENT"
         );
     }
+}
+
+#[test]
+fn fits_that_were_cut_short_are_counted_in_the_choice() {
+    let (x, labels) = noisy();
+    let x = Features::f64(60, x).unwrap();
+    let tasks = [Task::new(2, labels.clone()).unwrap()];
+    let splits = folds(&labels, None, 4, 0).unwrap();
+    let not_converged = |max_iter: usize| {
+        let recipe = Recipe {
+            cs: vec![1e-4, 1e4],
+            settings: Settings {
+                penalty: Penalty::L1,
+                tol: 1e-9,
+                max_iter,
+                accept_unconverged: true,
+                ..Settings::default()
+            },
+            ..Recipe::default()
+        };
+        recipe.choose(&x, &tasks, &splits).unwrap()[0].not_converged
+    };
+    assert_eq!(not_converged(10_000), 0);
+    // Of two values of C and four folds.
+    assert!((1..=8).contains(&not_converged(1)), "{}", not_converged(1));
 }
 
 #[test]

@@ -138,12 +138,23 @@ fn a_column_can_say_the_split() {
 }
 
 #[test]
-fn a_class_that_training_lacks_is_a_warning() {
-    let source = source(&[(None, 0), (None, 1), (None, 2)], true);
-    let warnings = split_warnings(&source, &[Side::Train, Side::Val, Side::Train]);
+fn a_class_that_training_lacks_is_named_where_the_configuration_names_it() {
+    let mut source = source(&[(None, 0), (None, 1), (None, 2)], true);
+    let sides = [Side::Train, Side::Val, Side::Test];
+    // Values of a column are data.
+    source.config.label_texts.clear();
     assert_eq!(
-        warnings,
-        ["source s: label = 1 is in validation or test and not in training"]
+        split_warnings(&source, &sides),
+        ["source s: 2 values of label are in validation or test and not in training"]
+    );
+    let texts = [("1".to_owned(), vec!["one".to_owned()])].into();
+    source.config.label_texts.insert("label".into(), texts);
+    assert_eq!(
+        split_warnings(&source, &sides),
+        [
+            "source s: label = 1 is in validation or test and not in training",
+            "source s: 1 values of label are in validation or test and not in training",
+        ]
     );
     assert!(split_warnings(&source, &[Side::Train; 3]).is_empty());
 }

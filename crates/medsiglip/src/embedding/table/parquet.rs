@@ -129,7 +129,7 @@ fn embedding_columns(
         }
         (None, _, None) => {
             Err(rows
-                .bad("several columns of lists of floats; the option for embeddings names the one"))
+                .bad("several columns of lists of floats; name the one: embedding_column in a configuration, --embedding-column on the command line"))
         }
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn read(path: &Path, options: &TableOptions, rows: &mut Rows) -> Resu
         if nameless && number > 1 {
             return Err(rows.bad_row(
                 number,
-                "no id, and more than one record in the file; the option for ids names their key",
+                "no id, and more than one record in the file; name their key: id_column in a configuration, --embedding-id on the command line",
             ));
         }
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();

@@ -39,7 +39,7 @@ pub(super) fn columns<'a>(
     };
     if !families.is_empty() {
         return Err(
-            "there are several families of columns PREFIX0, PREFIX1, ...; the option for embeddings names the prefix of the one"
+            "there are several families of columns PREFIX0, PREFIX1, ...; name the prefix of the one: embedding_column in a configuration, --embedding-column on the command line"
                 .into(),
         );
     }
