@@ -42,6 +42,7 @@ fn main() -> medsiglip::Result<()> {
         )?,
         true_of: (0..batch as i32).map(|i| vec![i]).collect(),
         keys: (0..batch as i32).collect(),
+        auxiliary: None,
     };
     let cut = Cut {
         micro_batch: number(3).unwrap_or(batch),
