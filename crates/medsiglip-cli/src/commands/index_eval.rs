@@ -8,7 +8,7 @@ use medsiglip::Model;
 use medsiglip::embedding::Embeddings;
 use medsiglip::index::evaluate::{Collection, Measured, by_pairs, by_text};
 use medsiglip::index::{Store, Stored};
-use medsiglip::metrics::{Bootstrap, Resampling};
+use medsiglip::metrics::{Bootstrap, Estimate, Resampling};
 use medsiglip::zero_shot::{ClassScore, PromptSet, ZeroShot};
 use serde_json::{Value, json};
 
@@ -283,6 +283,14 @@ fn places(classes: &[String], labels: &[String]) -> Result<Vec<Option<usize>>> {
     Ok(places)
 }
 
+/// Why there is no interval.
+const EVEN: &str = "the same in all samples";
+
+/// Whether an interval has no width: it says nothing of other pictures.
+fn is_even(estimate: &Estimate) -> bool {
+    estimate.low == estimate.high
+}
+
 fn table(parts: &[Part]) -> Result<String> {
     let mut table = Table::new();
     table
@@ -291,6 +299,7 @@ fn table(parts: &[Part]) -> Result<String> {
     for (what, found) in parts {
         for (place, measured) in found.iter().enumerate() {
             let (value, interval) = match measured.samples.estimate(LEVEL)? {
+                Some(e) if is_even(&e) => (format!("{:.3}", e.value), EVEN.to_owned()),
                 Some(e) => (
                     format!("{:.3}", e.value),
                     format!("{:.3} to {:.3}", e.low, e.high),
@@ -310,8 +319,10 @@ fn json_of(parts: &[Part]) -> Result<String> {
         let mut measures = serde_json::Map::new();
         for measured in found {
             let estimate = measured.samples.estimate(LEVEL)?;
-            let estimate =
-                estimate.map(|e| json!({"value": e.value, "low": e.low, "high": e.high}));
+            let estimate = estimate.map(|e| match is_even(&e) {
+                true => json!({"value": e.value, "low": null, "high": null, "why": EVEN}),
+                false => json!({"value": e.value, "low": e.low, "high": e.high}),
+            });
             measures.insert(measured.name.clone(), json!(estimate));
         }
         all.push(json!({"asked": what, "measures": measures}));
