@@ -10,7 +10,8 @@ use medsiglip::index::{Filter, Fusion, Precision};
 use medsiglip::zero_shot::PromptSet;
 
 use super::{
-    BatchArgs, DicomArgs, EXIT_CODES, Ids, InspectFormat, ModelArgs, PixelArgs, TextArgs, TileArgs,
+    BatchArgs, DicomArgs, EXIT_CODES, Ids, InspectFormat, ModelArgs, PixelArgs, TableArgs,
+    TextArgs, TileArgs,
 };
 
 /// Make and keep a store of embeddings, for `search`.
@@ -82,6 +83,8 @@ pub struct IndexImportArgs {
     /// Embeddings with ids: Parquet, .npy, .npz, HDF5, TFRecord, JSON Lines or CSV, or a folder of them
     #[arg(value_name = "EMBEDDINGS")]
     pub embeddings: PathBuf,
+    #[command(flatten)]
+    pub table: TableArgs,
     /// How vectors of a new store are kept
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = PrecisionName::F32)]
     pub vectors: PrecisionName,

@@ -34,7 +34,9 @@ pub use index::{
     IndexInfoArgs, IndexTuneArgs, MetadataArgs, SearchArgs, SearchFormat,
 };
 #[cfg(feature = "evaluate")]
-pub use probe::{Ids, ProbeArgs, ProbeCommand, ProbeEvalArgs, ProbeFitArgs, ProbePredictArgs};
+pub use probe::{
+    Ids, ProbeArgs, ProbeCommand, ProbeEvalArgs, ProbeFitArgs, ProbePredictArgs, TableArgs,
+};
 #[cfg(feature = "evaluate")]
 pub use slides::tile_of;
 pub use slides::{SlideScoresArgs, TileArgs};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use medsiglip::Model;
-use medsiglip::embedding::{EmbeddingTable, TableOptions};
+use medsiglip::embedding::EmbeddingTable;
 use medsiglip::index::{About, Approximation, Digest, Item as Stored, Store, Tuned, Tuning};
 use serde_json::{Map, Value, json};
 
@@ -337,7 +337,7 @@ pub fn of_dicom(source: &DicomSource) -> Map<String, Value> {
 
 fn import(args: &IndexImportArgs) -> Result<Exit> {
     let mut fields = Fields::read(&args.metadata)?;
-    let table = EmbeddingTable::read(&args.embeddings, &TableOptions::default())?;
+    let table = EmbeddingTable::read(&args.embeddings, &args.table.options())?;
     let embeddings = table.embeddings();
     if let Some(zero) = embeddings
         .rows()

@@ -358,6 +358,23 @@ fn embeddings_made_before_are_imported() {
         .expect(0)
         .json();
     assert_eq!(column(&found, "id"), ["b", "c"]);
+    folder.write(
+        "named.csv",
+        "slide,name,f0,f1,g0,g1\n7,a,1,0,0,1\n7,b,0,1,1,0\n",
+    );
+    let refused = run(&folder, "index import named named.csv").expect(2);
+    assert!(refused.stderr.contains("error"), "{refused:?}");
+    run(
+        &folder,
+        "index import named named.csv --embedding-id name --embedding-column g",
+    )
+    .expect(0);
+    let own = LocalStore::open(&folder.path("named"))
+        .unwrap()
+        .get("a")
+        .unwrap()
+        .unwrap();
+    assert_eq!(own.embedding, [0.0, 1.0]);
     let refused = run(&folder, "search foreign --text x").expect(2);
     assert!(refused.stderr.contains("width"), "{refused:?}");
     let zeros: String = (0..1500)
