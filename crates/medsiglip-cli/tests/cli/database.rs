@@ -71,7 +71,11 @@ fn a_database_is_tuned() {
         let told = run(&folder, &format!("index import {url} other.csv")).expect(0);
         assert!(told.stderr.contains("holds 400\n"), "{told:?}");
     }
-    let table = run(&folder, &format!("index tune {url} --queries 20")).expect(0);
+    let table = run(
+        &folder,
+        &format!("index tune {url} --queries 20 --recall 0.8"),
+    )
+    .expect(0);
     assert!(table.stdout.contains("recall@10"), "{table:?}");
     let told = run(&folder, &format!("index info {url}")).expect(0);
     let told: Value = serde_json::from_str(&told.stdout).unwrap();
