@@ -13,7 +13,10 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(file) = DicomFile::from_bytes(bytes.to_vec(), &limits) else {
         return;
     };
-    assert!(u64::from(file.frames()) <= 8 * bytes.len() as u64, "a frame has at least one bit");
+    assert!(
+        u64::from(file.frames()) <= 8 * bytes.len() as u64,
+        "a frame has at least one bit"
+    );
     let shape = *file.shape();
     for frame in 0..file.frames().min(3) {
         if let Ok(stored) = file.stored(frame) {
@@ -27,7 +30,10 @@ fuzz_target!(|bytes: &[u8]| {
                     ..DisplayOptions::default()
                 };
                 if let Ok(picture) = file.picture(frame, &options) {
-                    assert_eq!((picture.width(), picture.height()), (shape.columns, shape.rows));
+                    assert_eq!(
+                        (picture.width(), picture.height()),
+                        (shape.columns, shape.rows)
+                    );
                 }
             }
         }

@@ -16,11 +16,22 @@ thread_local! {
 /// One item, with a field of every type.
 fn store() -> LocalStore {
     let folder = tempfile::tempdir().unwrap().keep();
-    let about = About { dim: 1, precision: Precision::F32, provenance: None, reading: None };
+    let about = About {
+        dim: 1,
+        precision: Precision::F32,
+        provenance: None,
+        reading: None,
+    };
     let mut store = LocalStore::create(&folder.join("store"), &about).unwrap();
-    let metadata = json!({"a": "x", "b": 1, "c": 0.5, "d": true, "e": null, "f": [1], "g": "", "h": -7});
+    let metadata =
+        json!({"a": "x", "b": 1, "c": 0.5, "d": true, "e": null, "f": [1], "g": "", "h": -7});
     let metadata = metadata.as_object().unwrap().clone();
-    let item = Item { id: "item".into(), content: None, embedding: vec![1.0], metadata };
+    let item = Item {
+        id: "item".into(),
+        content: None,
+        embedding: vec![1.0],
+        metadata,
+    };
     store.put(&[item]).unwrap();
     store
 }

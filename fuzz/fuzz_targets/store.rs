@@ -20,21 +20,46 @@ fn files() -> &'static [(String, Vec<u8>)] {
     static FILES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
     FILES.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let about = About { dim: DIM, precision: Precision::F32, provenance: None, reading: None };
+        let about = About {
+            dim: DIM,
+            precision: Precision::F32,
+            provenance: None,
+            reading: None,
+        };
         let mut store = LocalStore::create(folder.path(), &about).unwrap();
         let item = |i: usize| Item {
             id: format!("item {i}"),
             content: None,
-            embedding: (0..DIM).map(|at| ((i * 31 + at * 17) % 101) as f32 - 50.0).collect(),
+            embedding: (0..DIM)
+                .map(|at| ((i * 31 + at * 17) % 101) as f32 - 50.0)
+                .collect(),
             metadata: Default::default(),
         };
-        store.put(&(0..ITEMS).map(item).collect::<Vec<_>>()).unwrap();
-        let how = Tuning { k: 10, recall: 0.5, queries: 20, seed: 0, always: true };
-        assert!(store.tune(&how, &mut |_, _| true).unwrap().unwrap().ef.is_some());
+        store
+            .put(&(0..ITEMS).map(item).collect::<Vec<_>>())
+            .unwrap();
+        let how = Tuning {
+            k: 10,
+            recall: 0.5,
+            queries: 20,
+            seed: 0,
+            always: true,
+        };
+        assert!(
+            store
+                .tune(&how, &mut |_, _| true)
+                .unwrap()
+                .unwrap()
+                .ef
+                .is_some()
+        );
         drop(store);
         let entries = fs::read_dir(folder.path()).unwrap().flatten();
         let file = |entry: fs::DirEntry| {
-            (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
+            (
+                entry.file_name().into_string().unwrap(),
+                fs::read(entry.path()).unwrap(),
+            )
         };
         let mut files: Vec<_> = entries.map(file).collect();
         files.sort();

@@ -11,8 +11,13 @@ const VOCAB_SIZE: usize = 640;
 const TINY: &[u8] = include_bytes!("../../crates/medsiglip/tests/data/tiny/tokenizer.json");
 
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
-    Tokenizer::from_bytes(TokenizerFile::TokenizerJson, TINY.to_vec(), LENGTH, VOCAB_SIZE)
-        .expect("the tiny tokenizer is sound")
+    Tokenizer::from_bytes(
+        TokenizerFile::TokenizerJson,
+        TINY.to_vec(),
+        LENGTH,
+        VOCAB_SIZE,
+    )
+    .expect("the tiny tokenizer is sound")
 });
 
 fuzz_target!(|data: &[u8]| {
@@ -36,7 +41,11 @@ fn hostile_file(file: TokenizerFile, bytes: &[u8]) {
         return;
     };
     for canonicalizer in Canonicalizer::ALL {
-        check(&tokenizer, "No acute </s> ﬁndings: T1_weighted, 😀 5mm.", canonicalizer);
+        check(
+            &tokenizer,
+            "No acute </s> ﬁndings: T1_weighted, 😀 5mm.",
+            canonicalizer,
+        );
     }
 }
 
