@@ -4,12 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::folder::{Answer, Folder, answer};
+use crate::folder::{Folder, answer, run};
 use crate::server::Server;
-
-fn run(folder: &Folder, line: &str) -> Answer {
-    folder.run(&line.split_whitespace().collect::<Vec<_>>())
-}
 
 #[test]
 fn a_database_answers_as_a_folder_does() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::folder::{Answer, Folder, TINY};
+use crate::folder::{Folder, TINY, run};
 
 /// Sixteen pictures, eight of a kind, two of a patient, and their embeddings.
 fn folder() -> Folder {
@@ -44,11 +44,6 @@ label = "kind"
 [task.probe]
 folds = 2
 "#;
-
-/// Runs a command line that has no spaces in its words.
-fn run(folder: &Folder, line: &str) -> Answer {
-    folder.run(&line.split_whitespace().collect::<Vec<_>>())
-}
 
 const LABELS: &str = "--labels labels.csv --label kind --group patient";
 

@@ -167,3 +167,9 @@ pub fn on_a_full_disk(folder: &Folder, blocks: usize, args: &[&str]) -> Answer {
     shell.current_dir(folder.path("."));
     answer(shell.output().unwrap())
 }
+
+/// Runs a command line that has no spaces in its words.
+#[cfg(feature = "evaluate")]
+pub fn run(folder: &Folder, line: &str) -> Answer {
+    folder.run(&line.split_whitespace().collect::<Vec<_>>())
+}

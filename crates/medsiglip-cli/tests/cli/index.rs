@@ -5,15 +5,9 @@ use std::time::{Duration, Instant};
 use medsiglip::index::{LocalStore, Store};
 use serde_json::Value;
 
-use crate::folder::{Answer, Folder, answer, column};
-use crate::slides::with_slide;
+use crate::folder::{Folder, answer, column, run};
 
-/// Runs a command line that has no spaces in its words.
-fn run(folder: &Folder, line: &str) -> Answer {
-    folder.run(&line.split_whitespace().collect::<Vec<_>>())
-}
-
-fn indexed(count: u32) -> Folder {
+pub fn indexed(count: u32) -> Folder {
     let folder = Folder::with_pictures(count);
     run(&folder, "index add store scans").expect(0);
     folder
@@ -404,43 +398,6 @@ fn embeddings_made_before_are_imported() {
 }
 
 #[test]
-fn the_page_shows_hits_as_the_model_sees_them_and_no_person() {
-    let folder = indexed(5);
-    folder.write(
-        "fields.csv",
-        "path,patient,finding\nscans/001.png,SECRET,<b>nodule</b>\n",
-    );
-    run(&folder, "index add store scans --metadata fields.csv").expect(0);
-    run(
-        &folder,
-        "search store --image scans/000.png --html hits.html",
-    )
-    .expect(0);
-    let page = folder.text("hits.html");
-    assert_eq!(page.matches("data:image/png;base64,").count(), 5);
-    assert!(page.contains("Not for clinical use") && page.contains("nodule"));
-    assert!(
-        !page.contains("SECRET") && !page.contains("<b>nodule"),
-        "no person, no foreign markup"
-    );
-    assert!(!page.contains("http"), "nothing from any network");
-    // A file that has changed since is not what was found.
-    folder.picture("scans/002.png", 50);
-    let args = [
-        "--where",
-        "patient is null or patient = 'SECRET'",
-        "--html",
-        "hits.html",
-    ];
-    folder
-        .run(&[&["search", "store", "--image", "scans/000.png"], &args[..]].concat())
-        .expect(0);
-    let page = folder.text("hits.html");
-    assert_eq!(page.matches("data:image/png;base64,").count(), 4);
-    assert!(!page.contains("SECRET"), "not in what was asked either");
-}
-
-#[test]
 fn how_well_items_are_found_is_measured() {
     let folder = indexed(12);
     let mut csv = String::from("path,kind,patient,caption\n");
@@ -570,27 +527,6 @@ fn a_tuned_store_says_so_and_falls_back_where_it_is_damaged() {
     assert!(
         damaged.stderr.contains("is not what was stored"),
         "{damaged:?}"
-    );
-}
-
-#[test]
-fn tiles_of_slides_are_found_and_shown() {
-    let folder = with_slide();
-    let line = "index add store slide.png --level 0 --no-tissue --tile";
-    run(&folder, &format!("{line} 64")).expect(0);
-    run(
-        &folder,
-        "search store --like slide.png#x=0,y=0 --html hits.html",
-    )
-    .expect(0);
-    let page = folder.text("hits.html");
-    let hits = page.matches("<figure>").count();
-    assert_eq!(hits, 10);
-    assert_eq!(page.matches("data:image/png;base64,").count(), hits);
-    let refused = run(&folder, &format!("{line} 32")).expect(2);
-    assert!(
-        refused.stderr.contains("made with tile 64, got 32"),
-        "{refused:?}"
     );
 }
 

@@ -21,6 +21,8 @@ mod train;
 mod evaluate;
 #[cfg(feature = "evaluate")]
 mod index;
+#[cfg(feature = "evaluate")]
+mod hits_page;
 #[cfg(all(feature = "postgres", unix))]
 mod database;
 #[cfg(all(feature = "postgres", unix))]
